@@ -1,0 +1,3 @@
+//! The Neo Secrets server.
+
+pub mod platform;
