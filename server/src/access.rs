@@ -1,0 +1,410 @@
+//! Who calls, and what they may do: token -> [`Caller`] -> [`Grant`]. The store's verbs take grants.
+
+use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, is_name_byte};
+use crate::secret::{KeyBytes, RandomError};
+use data_encoding::BASE64URL_NOPAD;
+use std::marker::PhantomData;
+use zeroize::Zeroizing;
+
+/// One thing that an API key may be allowed to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Permission {
+    /// List, and see metadata.
+    Read,
+    /// Create and update.
+    Write,
+    /// Invoke functions.
+    Execute,
+    /// Read, write, execute, and deletion, keys, audit.
+    Admin,
+    /// Take a value out; no other permission includes it.
+    Reveal,
+}
+
+impl Permission {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Execute, Self::Admin, Self::Reveal];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Execute => "execute",
+            Self::Admin => "admin",
+            Self::Reveal => "reveal",
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Read => 1,
+            Self::Write => 2,
+            Self::Execute => 4,
+            Self::Admin => 8,
+            Self::Reveal => 16,
+        }
+    }
+
+    /// This permission and those it includes.
+    const fn with_included(self) -> u8 {
+        match self {
+            Self::Admin => {
+                Self::Admin.bit() | Self::Read.bit() | Self::Write.bit() | Self::Execute.bit()
+            }
+            other => other.bit(),
+        }
+    }
+}
+
+/// A set of permissions, at least one, as it was given; what it includes is worked out when asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Permissions(u8);
+
+impl Permissions {
+    /// A set of these; `Issue` where there are none or one stands twice.
+    ///
+    /// # Errors
+    /// The rule they break.
+    pub fn new(permissions: &[Permission]) -> Result<Self, Issue> {
+        let mut bits = 0;
+        for permission in permissions {
+            if bits & permission.bit() != 0 {
+                return Err(Issue(format!("lists {} twice", permission.as_str())));
+            }
+            bits |= permission.bit();
+        }
+        if bits == 0 {
+            return Err(Issue("must list at least one permission".to_owned()));
+        }
+        Ok(Self(bits))
+    }
+
+    /// Parses the names on the wire.
+    ///
+    /// # Errors
+    /// The rule they break.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Issue> {
+        let permissions: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                Permission::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| {
+                    Issue("must be of read, write, execute, admin, reveal".to_owned())
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Self::new(&permissions)
+    }
+
+    /// Those listed, in the order of [`Permission::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.into_iter().filter(move |permission| self.0 & permission.bit() != 0)
+    }
+
+    /// Whether the set allows this: listed, or included in one that is listed.
+    #[must_use]
+    pub fn allow(self, permission: Permission) -> bool {
+        self.effective() & permission.bit() != 0
+    }
+
+    /// Whether everything this set allows is allowed by `other`.
+    #[must_use]
+    pub fn lie_within(self, other: Self) -> bool {
+        self.effective() & !other.effective() == 0
+    }
+
+    fn effective(self) -> u8 {
+        self.iter().fold(0, |bits, permission| bits | permission.with_included())
+    }
+
+    pub(crate) fn to_bits(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Option<Self> {
+        let known = Permission::ALL.into_iter().fold(0, |all, permission| all | permission.bit());
+        (bits != 0 && bits & !known == 0).then_some(Self(bits))
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Globs
+
+/// A pattern for names: characters of a name, and `*` for any run of them, the empty one too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Glob(String);
+
+impl Glob {
+    /// Parses a pattern of 1 to 100 characters.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse(text: String) -> Result<Self, Issue> {
+        let fits = (1..=NAME_CHARS_MAX).contains(&text.len());
+        if fits && text.bytes().all(|byte| byte == b'*' || is_name_byte(byte)) {
+            return Ok(Self(text));
+        }
+        Err(Issue("must be patterns of 1 to 100 name characters and '*'".to_owned()))
+    }
+
+    /// The pattern.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn matches(&self, name: &SecretName) -> bool {
+        covers(self.0.as_bytes(), name.as_str().as_bytes())
+    }
+
+    /// Every name that this one matches is matched by `other`: `other` covers this pattern's
+    /// text, where only its `*` may cover a `*`. It never errs towards yes.
+    fn lies_within(&self, other: &Self) -> bool {
+        covers(other.0.as_bytes(), self.0.as_bytes())
+    }
+}
+
+/// Whether the pattern covers the whole text. A `*` in the text is covered by a `*` only. Each
+/// `*` first takes as little as it can, and only the last one passed ever has to take more.
+fn covers(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut pattern_rest, mut text_rest) = (pattern, text);
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern_rest.split_first(), text_rest.split_first()) {
+            (Some((b'*', after)), _) => {
+                pattern_rest = after;
+                retry = Some((after, text_rest));
+            }
+            (Some((want, after)), Some((have, rest))) if want == have => {
+                (pattern_rest, text_rest) = (after, rest);
+            }
+            (None, None) => return true,
+            _ => match retry.and_then(|(after, taken)| Some((after, taken.split_first()?.1))) {
+                Some((after, rest)) => {
+                    (pattern_rest, text_rest) = (after, rest);
+                    retry = Some((after, rest));
+                }
+                None => return false,
+            },
+        }
+    }
+}
+
+/// The secrets that a key reaches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// All of the account's, also later ones.
+    All,
+    /// Those whose names match one of these patterns.
+    Names(Globs),
+}
+
+/// 1 to 20 patterns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Globs(Vec<Glob>);
+
+impl Globs {
+    /// Patterns of one key, at most: they are tried one by one at each request.
+    pub const COUNT_MAX: usize = 20;
+
+    /// Parses patterns.
+    ///
+    /// # Errors
+    /// The rule they break.
+    pub fn parse(patterns: Vec<String>) -> Result<Self, Issue> {
+        if !(1..=Self::COUNT_MAX).contains(&patterns.len()) {
+            return Err(Issue(
+                "must be 1 to 20 patterns; without the field the key reaches every secret"
+                    .to_owned(),
+            ));
+        }
+        patterns.into_iter().map(Glob::parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The patterns.
+    pub fn iter(&self) -> impl Iterator<Item = &Glob> {
+        self.0.iter()
+    }
+}
+
+impl Scope {
+    /// Whether the key reaches a secret of this name.
+    #[must_use]
+    pub fn reaches(&self, name: &SecretName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Names(globs) => globs.iter().any(|glob| glob.matches(name)),
+        }
+    }
+
+    /// Whether everything in this scope surely lies within `other`: each pattern within one of
+    /// the other's. Some scopes that do lie within (by the sum of several patterns) are refused.
+    #[must_use]
+    pub fn lies_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::All) => true,
+            (Self::All, Self::Names(_)) => false,
+            (Self::Names(own), Self::Names(others)) => {
+                own.iter().all(|glob| others.iter().any(|wider| glob.lies_within(wider)))
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Tokens
+
+/// A bearer key: `neo_` and base64url of 32 random bytes. No Debug; wiped when dropped.
+pub struct Token(KeyBytes);
+
+impl Token {
+    const PREFIX: &'static str = "neo_";
+    /// Characters of a token's text.
+    pub const TEXT_CHARS: usize = 47;
+
+    pub(crate) fn random() -> Result<Self, RandomError> {
+        KeyBytes::random().map(Self)
+    }
+
+    /// Parses a token; exact and canonical. `None` says nothing about why.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix(Self::PREFIX).filter(|_| text.len() == Self::TEXT_CHARS)?;
+        let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(rest.as_bytes()).ok()?);
+        KeyBytes::copied(&bytes).map(Self)
+    }
+
+    /// The text to hand to its owner, once.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(Self::TEXT_CHARS));
+        text.push_str(Self::PREFIX);
+        BASE64URL_NOPAD.encode_append(self.0.expose(), &mut text);
+        text
+    }
+
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Callers and grants
+
+/// Who has authenticated. Only the store makes one.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// The instance's owner: reaches no account's secrets.
+    Owner(OwnerCaller),
+    /// An API key of an account.
+    Key(KeyCaller),
+}
+
+/// The owner's key.
+#[derive(Clone, Debug)]
+pub struct OwnerCaller {
+    pub(crate) key: KeyId,
+}
+
+/// An API key that has authenticated.
+#[derive(Clone, Debug)]
+pub struct KeyCaller {
+    pub(crate) account: AccountId,
+    pub(crate) key: KeyId,
+    pub(crate) permissions: Permissions,
+    pub(crate) scope: Scope,
+}
+
+impl Caller {
+    /// The key's id, for rate limits and logs.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        match self {
+            Self::Owner(owner) => owner.key,
+            Self::Key(key) => key.key,
+        }
+    }
+
+    /// The account; the owner has none.
+    #[must_use]
+    pub fn account_id(&self) -> Option<AccountId> {
+        match self {
+            Self::Owner(_) => None,
+            Self::Key(key) => Some(key.account),
+        }
+    }
+
+    /// The right to act in the key's account, where its permissions allow it.
+    ///
+    /// # Errors
+    /// [`Denied`] with the permission that is missing.
+    pub fn grant<R: Right>(&self) -> Result<Grant<R>, Denied> {
+        match self {
+            Self::Key(key) if key.permissions.allow(R::PERMISSION) => {
+                Ok(Grant { caller: key.clone(), right: PhantomData })
+            }
+            Self::Owner(_) | Self::Key(_) => Err(Denied { permission: R::PERMISSION }),
+        }
+    }
+}
+
+/// The key lacks a permission.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("this key lacks the permission {}", permission.as_str())]
+pub struct Denied {
+    /// The missing one.
+    pub permission: Permission,
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A permission as a type.
+pub trait Right: sealed::Sealed + Send + Sync + 'static {
+    /// The permission it stands for.
+    const PERMISSION: Permission;
+}
+
+macro_rules! rights {
+    ($($right:ident),*) => {$(
+        #[doc = concat!("The right that `Permission::", stringify!($right), "` gives.")]
+        pub struct $right;
+        impl sealed::Sealed for $right {}
+        impl Right for $right {
+            const PERMISSION: Permission = Permission::$right;
+        }
+    )*};
+}
+rights!(Read, Write, Execute, Admin, Reveal);
+
+/// The proof that a caller may do what `R` says, within its scope. Made by [`Caller::grant`] only.
+pub struct Grant<R: Right> {
+    caller: KeyCaller,
+    right: PhantomData<R>,
+}
+
+impl<R: Right> Grant<R> {
+    /// The account to act in.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.caller.account
+    }
+
+    /// The key that acts.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.caller.key
+    }
+
+    /// The secrets it reaches.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.caller.scope
+    }
+
+    pub(crate) fn permissions(&self) -> Permissions {
+        self.caller.permissions
+    }
+}

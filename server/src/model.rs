@@ -1,0 +1,575 @@
+//! What the store holds: parsed values. A parser answers with the rule that was broken, in words
+//! for the client; whoever calls it knows the field's name.
+
+use crate::access::{Permissions, Scope};
+use crate::secret::{RandomError, SecretBytes, random_array};
+use data_encoding::BASE64URL_NOPAD;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use time::OffsetDateTime;
+use time::format_description::StaticFormatDescription;
+use time::macros::format_description;
+
+/// The rule that an input breaks, readable by the client: "must be 1 to 100 characters".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Issue(pub String);
+
+impl Issue {
+    fn err<T>(rule: impl Into<String>) -> Result<T, Self> {
+        Err(Self(rule.into()))
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Ids
+
+/// Bytes of an id: 6 of creation time (big-endian milliseconds since 1970), 12 random.
+pub const ID_BYTES: usize = 18;
+const ID_TIME_BYTES: usize = 6;
+const ID_TIME_MAX: u64 = (1 << (8 * ID_TIME_BYTES)) - 1;
+
+/// What an id names; fixes its prefix.
+pub trait IdKind: Copy + Ord + std::hash::Hash + Send + Sync + 'static {
+    /// The text before the base64url part.
+    const PREFIX: &'static str;
+}
+
+/// Marks the ids of secrets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OfSecret;
+/// Marks the ids of API keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OfKey;
+/// Marks the ids of accounts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OfAccount;
+impl IdKind for OfSecret {
+    const PREFIX: &'static str = "sec_";
+}
+impl IdKind for OfKey {
+    const PREFIX: &'static str = "key_";
+}
+impl IdKind for OfAccount {
+    const PREFIX: &'static str = "acc_";
+}
+
+/// An id. Byte order is creation order within one account, even where the clock goes backwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id<K: IdKind>([u8; ID_BYTES], PhantomData<K>);
+
+/// `sec_...`
+pub type SecretId = Id<OfSecret>;
+/// `key_...`
+pub type KeyId = Id<OfKey>;
+/// `acc_...`
+pub type AccountId = Id<OfAccount>;
+
+impl<K: IdKind> Id<K> {
+    /// An id of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
+        Self(bytes, PhantomData)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+
+    /// The next id at `now`: greater than `last`, whatever the clock says.
+    pub(crate) fn next(last: &IdSequence, now: Timestamp) -> Result<Self, RandomError> {
+        last.next(now).map(Self::from_bytes)
+    }
+}
+
+impl<K: IdKind> fmt::Display for Id<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", K::PREFIX, BASE64URL_NOPAD.encode(&self.0))
+    }
+}
+
+impl<K: IdKind> fmt::Debug for Id<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl<K: IdKind> std::str::FromStr for Id<K> {
+    type Err = Issue;
+
+    /// Exact and canonical: one text per id.
+    fn from_str(text: &str) -> Result<Self, Issue> {
+        text.strip_prefix(K::PREFIX)
+            .and_then(|rest| BASE64URL_NOPAD.decode(rest.as_bytes()).ok())
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or_else(
+                || Issue::err(format!("must be an id that begins with {}", K::PREFIX)),
+                |bytes| Ok(Self::from_bytes(bytes)),
+            )
+    }
+}
+
+/// The last id that an account has given out, of whatever kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IdSequence(pub(crate) [u8; ID_BYTES]);
+
+impl IdSequence {
+    /// Before the first id.
+    pub(crate) const START: Self = Self([0; ID_BYTES]);
+
+    /// Fresh random bits where the clock has moved on; else the last id plus a random step, so
+    /// that order stays creation order and the next id still can't be guessed.
+    fn next(&self, now: Timestamp) -> Result<[u8; ID_BYTES], RandomError> {
+        let [t0, t1, t2, t3, t4, t5, tail @ ..] = self.0;
+        let last_ms = u64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5]);
+        let now_ms = now.unix_millis().min(ID_TIME_MAX);
+        if now_ms > last_ms {
+            return Ok(id_bytes(now_ms, random_array()?));
+        }
+        let step = u64::from_be_bytes(random_array()?) >> 8;
+        let [r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11] = tail;
+        let tail =
+            u128::from_be_bytes([0, 0, 0, 0, r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11]);
+        let next = tail + u128::from(step) + 1;
+        let [z0, z1, z2, z3, next @ ..] = next.to_be_bytes();
+        if [z0, z1, z2, z3] == [0; 4] {
+            Ok(id_bytes(last_ms, next))
+        } else {
+            Ok(id_bytes(last_ms + 1, random_array()?)) // the random part is used up
+        }
+    }
+}
+
+fn id_bytes(ms: u64, tail: [u8; ID_BYTES - ID_TIME_BYTES]) -> [u8; ID_BYTES] {
+    let mut bytes = [0; ID_BYTES];
+    bytes[..ID_TIME_BYTES].copy_from_slice(&ms.to_be_bytes()[2..]);
+    bytes[ID_TIME_BYTES..].copy_from_slice(&tail);
+    bytes
+}
+
+// ---------------------------------------------------------------------------------------------
+// Time
+
+const RFC3339: StaticFormatDescription =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+/// 9999-12-31T23:59:59Z, the last time that RFC 3339 can write.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// A time in milliseconds since 1970, UTC, up to the year 9999; written as RFC 3339 in whole seconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Milliseconds since 1970; later than the year 9999 counts as its end.
+    #[must_use]
+    pub fn from_unix_millis(ms: u64) -> Self {
+        Self(ms.min(LAST_SECOND * 1000 + 999))
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn unix_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub fn unix_seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// This time, `seconds` later.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: u64) -> Self {
+        Self::from_unix_millis(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.unix_seconds()).map_err(|_| fmt::Error)?;
+        let text = OffsetDateTime::from_unix_timestamp(seconds)
+            .ok()
+            .and_then(|time| time.format(RFC3339).ok());
+        formatter.write_str(&text.ok_or(fmt::Error)?)
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = Issue;
+
+    /// `2026-01-31T12:00:00Z` and no other form, from 1970 on.
+    fn from_str(text: &str) -> Result<Self, Issue> {
+        time::PrimitiveDateTime::parse(text, RFC3339)
+            .ok()
+            .and_then(|time| u64::try_from(time.assume_utc().unix_timestamp()).ok())
+            .map(|seconds| Self::from_unix_millis(seconds.saturating_mul(1000)))
+            .filter(|time| time.to_string() == text)
+            .map_or_else(
+                || Issue::err("must be a time like 2026-01-31T12:00:00Z (UTC, whole seconds)"),
+                Ok,
+            )
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Texts
+
+/// A text whose Debug output shows nothing: names and descriptions never reach a log.
+macro_rules! private_text {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    };
+}
+
+private_text!(
+    /// The name of a secret: `[A-Za-z0-9][A-Za-z0-9_.-]{0,99}`, case-sensitive.
+    SecretName
+);
+private_text!(
+    /// The beginning of a secret's name, to list by: 1 to 100 characters that a name may have.
+    NamePrefix
+);
+private_text!(
+    /// A secret's description: at most 500 characters.
+    Description
+);
+private_text!(
+    /// The name of an API key or of an account: 1 to 100 characters, none of them a control character.
+    Label
+);
+
+/// Characters of a secret's name, at most.
+pub const NAME_CHARS_MAX: usize = 100;
+/// Characters of a description, at most.
+pub const DESCRIPTION_CHARS_MAX: usize = 500;
+/// Bytes of a value, at most.
+pub const VALUE_BYTES_MAX: usize = 65_536;
+/// Tags of a secret, at most.
+pub const TAGS_MAX: usize = 20;
+/// Characters of a tag's key, at most: a word or two, so that 20 of them stay small.
+pub const TAG_KEY_CHARS_MAX: usize = 100;
+/// Characters of a tag's value, at most.
+pub const TAG_VALUE_CHARS_MAX: usize = 500;
+
+/// Whether a name may contain this byte (at its beginning only letters and digits may stand).
+pub(crate) fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+impl SecretName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse(text: String) -> Result<Self, Issue> {
+        let begins_well = text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+        if begins_well && text.len() <= NAME_CHARS_MAX && text.bytes().all(is_name_byte) {
+            return Ok(Self(text));
+        }
+        Issue::err(
+            "must be 1 to 100 letters, digits, '_', '.' or '-' (A-Z, a-z, 0-9), beginning with a \
+             letter or digit",
+        )
+    }
+}
+
+impl NamePrefix {
+    /// Parses the beginning of a name.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse(text: String) -> Result<Self, Issue> {
+        match SecretName::parse(text) {
+            Ok(SecretName(text)) => Ok(Self(text)),
+            Err(Issue(rule)) => Err(Issue(format!("{rule}, as a name does"))),
+        }
+    }
+}
+
+impl Description {
+    /// Parses a description.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse(text: String) -> Result<Self, Issue> {
+        if text.chars().count() <= DESCRIPTION_CHARS_MAX {
+            return Ok(Self(text));
+        }
+        Issue::err("must be at most 500 characters")
+    }
+}
+
+impl Label {
+    /// Parses the name of a key or of an account.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse(text: String) -> Result<Self, Issue> {
+        let fits = (1..=NAME_CHARS_MAX).contains(&text.chars().count());
+        if fits && !text.chars().any(char::is_control) {
+            return Ok(Self(text));
+        }
+        Issue::err("must be 1 to 100 characters without control characters")
+    }
+}
+
+/// A secret's tags: at most 20 pairs, keys of 1 to 100 characters, values of at most 500.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Tags(BTreeMap<String, String>);
+
+impl Tags {
+    /// Parses tags.
+    ///
+    /// # Errors
+    /// The rule they break.
+    pub fn parse(pairs: BTreeMap<String, String>) -> Result<Self, Issue> {
+        if pairs.len() > TAGS_MAX {
+            return Issue::err("must be at most 20 pairs");
+        }
+        if !pairs.keys().all(|key| (1..=TAG_KEY_CHARS_MAX).contains(&key.chars().count())) {
+            return Issue::err("must have keys of 1 to 100 characters");
+        }
+        if pairs.values().any(|value| value.chars().count() > TAG_VALUE_CHARS_MAX) {
+            return Issue::err("must have values of at most 500 characters");
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The pairs, by key.
+    #[must_use]
+    pub fn pairs(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tags(..)")
+    }
+}
+
+/// A secret's value: 1 byte to 64 KiB of UTF-8, kept exactly, wiped when dropped.
+pub struct SecretValue(SecretBytes);
+
+impl SecretValue {
+    /// Takes over the buffer, and wipes it if it breaks a rule.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse(text: String) -> Result<Self, Issue> {
+        Self::from_bytes(SecretBytes::new(text.into_bytes()))
+    }
+
+    pub(crate) fn from_bytes(bytes: SecretBytes) -> Result<Self, Issue> {
+        let fits = (1..=VALUE_BYTES_MAX).contains(&bytes.expose().len());
+        if fits && std::str::from_utf8(bytes.expose()).is_ok() {
+            return Ok(Self(bytes));
+        }
+        Issue::err("must be 1 to 65536 bytes of UTF-8")
+    }
+
+    /// The value itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Secrets
+
+/// Counts the values of a secret: 1 at creation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Version(pub u32);
+
+/// Counts the changes of a secret: 1 at creation; what `ETag` and `If-Match` carry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Revision(pub u64);
+
+/// A secret without its value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Secret {
+    /// The id.
+    pub id: SecretId,
+    /// The name; unique among the account's live secrets.
+    pub name: SecretName,
+    /// The description, where there is one.
+    pub description: Option<Description>,
+    /// The tags.
+    pub tags: Tags,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// From when on functions and reveal no longer see it.
+    pub expires_at: Option<Timestamp>,
+    /// The newest value's number.
+    pub version: Version,
+    /// The number of this state.
+    pub revision: Revision,
+    /// The values that are kept, oldest first; the last one is `version`.
+    pub versions: Vec<VersionInfo>,
+}
+
+impl Secret {
+    /// Whether the secret is past its expiry.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+/// Where one kept value came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VersionInfo {
+    /// Its number.
+    pub version: Version,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// The key that wrote it.
+    pub created_by: KeyId,
+}
+
+/// A secret to create.
+pub struct NewSecret {
+    /// The name.
+    pub name: SecretName,
+    /// The value.
+    pub value: SecretValue,
+    /// The description.
+    pub description: Option<Description>,
+    /// The tags.
+    pub tags: Tags,
+    /// The expiry.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What to do with a field that may be absent.
+pub enum Field<T> {
+    /// Leave it as it is.
+    Keep,
+    /// Take it away.
+    Clear,
+    /// Put this in its place.
+    Set(T),
+}
+
+impl<T> Field<T> {
+    pub(crate) fn apply(self, to: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *to = None,
+            Self::Set(value) => *to = Some(value),
+        }
+    }
+}
+
+/// A change to a secret. The name can't change.
+pub struct Change {
+    /// A new value makes a new version; a value can't be cleared.
+    pub value: Option<SecretValue>,
+    /// The description.
+    pub description: Field<Description>,
+    /// The tags.
+    pub tags: Field<Tags>,
+    /// The expiry.
+    pub expires_at: Field<Timestamp>,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// At most so many items.
+    pub limit: usize,
+    /// So many of the newest are left out.
+    pub offset: u64,
+    /// Only names that begin with this.
+    pub prefix: Option<NamePrefix>,
+}
+
+/// One page of secrets, newest first, from one snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecretPage {
+    /// The page's secrets.
+    pub items: Vec<Secret>,
+    /// How many match in all.
+    pub total: u64,
+}
+
+// ---------------------------------------------------------------------------------------------
+// API keys
+
+/// An API key without its token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiKey {
+    /// The id.
+    pub id: KeyId,
+    /// The name.
+    pub name: Label,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// The secrets it may do it to.
+    pub scope: Scope,
+    /// From when on it opens nothing.
+    pub expires_at: Option<Timestamp>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// An API key to create.
+pub struct NewKey {
+    /// The name.
+    pub name: Label,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// The secrets it may do it to.
+    pub scope: Scope,
+    /// The expiry.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How long a key's old token still works after a rotation: 0 s to 7 days.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overlap(u64);
+
+impl Overlap {
+    /// Seconds, at most: long enough to roll out over a weekend and a holiday.
+    pub const SECONDS_MAX: u64 = 7 * 86_400;
+
+    /// Parses seconds.
+    ///
+    /// # Errors
+    /// The rule they break.
+    pub fn from_seconds(seconds: u64) -> Result<Self, Issue> {
+        if seconds <= Self::SECONDS_MAX {
+            return Ok(Self(seconds));
+        }
+        Issue::err("must be 0 to 604800 seconds")
+    }
+
+    /// The seconds.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+}

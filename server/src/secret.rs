@@ -1,0 +1,79 @@
+//! Secret bytes and randomness: wiped when dropped, never printed, compared in constant time.
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes that are wiped when dropped. No Debug, Clone or PartialEq: reading them is `expose()`.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct SecretBytes(Vec<u8>);
+
+impl SecretBytes {
+    /// Takes over the buffer; nothing is copied.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes themselves.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A key of 32 bytes, wiped when dropped. The type of a purpose wraps this one.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct KeyBytes(Box<[u8; 32]>);
+
+impl KeyBytes {
+    /// A fresh random key.
+    pub(crate) fn random() -> Result<Self, RandomError> {
+        Self::filled(fill_random)
+    }
+
+    /// A key that `fill` writes in place; on the heap, so that moving it leaves no copies behind.
+    pub(crate) fn filled<E>(fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut key = Self(Box::new([0; 32]));
+        fill(key.0.as_mut_slice())?;
+        Ok(key)
+    }
+
+    /// A copy of these bytes; `None` unless there are exactly 32.
+    pub(crate) fn copied(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == 32)
+            .then(|| {
+                Self::filled(|key| -> Result<(), std::convert::Infallible> {
+                    key.copy_from_slice(bytes);
+                    Ok(())
+                })
+            })
+            .and_then(Result::ok)
+    }
+
+    /// The bytes themselves.
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gave no random bytes: {0}")]
+pub struct RandomError(getrandom::Error);
+
+/// Fills the buffer from the operating system's generator: the only source of randomness here.
+///
+/// # Errors
+/// [`RandomError`] where the system has none.
+pub fn fill_random(buffer: &mut [u8]) -> Result<(), RandomError> {
+    getrandom::fill(buffer).map_err(RandomError)
+}
+
+/// `N` random bytes for what is not secret (ids, salts).
+///
+/// # Errors
+/// As [`fill_random`].
+pub fn random_array<const N: usize>() -> Result<[u8; N], RandomError> {
+    let mut bytes = [0; N];
+    fill_random(&mut bytes)?;
+    Ok(bytes)
+}
