@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod firmware;
 pub mod json;
 pub mod limits;
+pub mod measure;
 pub mod product;
 pub mod report;
 pub mod tcb;

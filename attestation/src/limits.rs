@@ -58,3 +58,18 @@ pub const TREE_LEAVES_MAX: usize = 65_536;
 
 /// The height of a tree of `TREE_LEAVES_MAX` leaves.
 pub const PATH_HASHES_MAX: usize = 16;
+
+/// QEMU maps at most 8 MiB of flash; this leaves room for twice that.
+pub const FIRMWARE_BYTES_MAX: usize = 16 << 20;
+
+/// The length and the GUID behind an entry of OVMF's table.
+pub const FIRMWARE_ENTRY_HEADER_BYTES: usize = 18;
+
+/// OVMF has up to eight sections of SEV metadata.
+pub const FIRMWARE_SECTIONS_MAX: u32 = 64;
+
+/// OVMF's sections have under 100 pages; each costs one hash, so that a gigabyte of them would take seconds.
+pub const FIRMWARE_SECTION_PAGES_MAX: u64 = 65_536;
+
+/// KVM starts at most 512 virtual processors in an SEV-SNP guest.
+pub const VCPUS_MAX: u32 = 512;
