@@ -150,7 +150,7 @@ fn the_writer_gives_real_reports_back() {
         let real = std::fs::read(folder.join(vector).join("report.bin")).unwrap();
         let word = |name| u32::from_le_bytes(bytes_of(&real, name).try_into().unwrap());
         let long = |name| u64::from_le_bytes(bytes_of(&real, name).try_into().unwrap());
-        let byte = |name| bytes_of(&real, name)[0];
+        let byte = |name: &str| bytes_of(&real, name)[0];
         let version = |of: &str| FirmwareVersion {
             major: byte(&format!("{of}_major")),
             minor: byte(&format!("{of}_minor")),
