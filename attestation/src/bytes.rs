@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-/// Reads a byte slice from front to back. Every length is checked against what is left and against a bound.
+/// Reads a byte slice from front to back. Every length is checked against what is left and against
+/// a bound.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -45,10 +46,7 @@ pub enum ReadError {
 impl<'a> Reader<'a> {
     /// A reader at the first of `bytes`.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            rest: bytes,
-            position: 0,
-        }
+        Self { rest: bytes, position: 0 }
     }
 
     /// Offset of the next byte.
@@ -70,18 +68,10 @@ impl<'a> Reader<'a> {
     pub fn take(&mut self, len: usize, max: usize) -> Result<&'a [u8], ReadError> {
         let position = self.position;
         if len > max {
-            return Err(ReadError::TooLong {
-                position,
-                got: len,
-                max,
-            });
+            return Err(ReadError::TooLong { position, got: len, max });
         }
         let left = self.rest.len();
-        let truncated = ReadError::Truncated {
-            position,
-            wanted: len,
-            left,
-        };
+        let truncated = ReadError::Truncated { position, wanted: len, left };
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(truncated)?;
         self.rest = rest;
         self.position += len;
@@ -124,10 +114,7 @@ impl<'a> Reader<'a> {
     pub fn finish(self) -> Result<(), ReadError> {
         match self.rest.len() {
             0 => Ok(()),
-            left => Err(ReadError::Trailing {
-                position: self.position,
-                left,
-            }),
+            left => Err(ReadError::Trailing { position: self.position, left }),
         }
     }
 }
@@ -141,35 +128,14 @@ mod tests {
         let mut reader = Reader::new(&[1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(reader.u8(), Ok(1));
         assert_eq!(reader.u16_be(), Ok(0x0203));
-        assert_eq!(
-            reader.u32_le().map(u32::to_le_bytes),
-            Ok([4, 5, 6, 7]),
-            "the last four bytes"
-        );
-        let truncated = ReadError::Truncated {
-            position: 7,
-            wanted: 1,
-            left: 0,
-        };
+        assert_eq!(reader.u32_le().map(u32::to_le_bytes), Ok([4, 5, 6, 7]), "the last four bytes");
+        let truncated = ReadError::Truncated { position: 7, wanted: 1, left: 0 };
         assert_eq!(reader.u8(), Err(truncated));
         assert_eq!(reader.finish(), Ok(()));
 
         let mut reader = Reader::new(&[0; 4]);
-        assert_eq!(
-            reader.take(5, 4),
-            Err(ReadError::TooLong {
-                position: 0,
-                got: 5,
-                max: 4
-            })
-        );
+        assert_eq!(reader.take(5, 4), Err(ReadError::TooLong { position: 0, got: 5, max: 4 }));
         assert_eq!(reader.take(2, 4), Ok(&[0, 0][..]));
-        assert_eq!(
-            reader.finish(),
-            Err(ReadError::Trailing {
-                position: 2,
-                left: 2
-            })
-        );
+        assert_eq!(reader.finish(), Err(ReadError::Trailing { position: 2, left: 2 }));
     }
 }

@@ -1,19 +1,27 @@
-//! AMD SEV-SNP evidence: parsing, verification and appraisal. Pure: no I/O, no clock, no network. The wire format
-//! and the numbered steps are in SPEC.md.
+//! AMD SEV-SNP evidence: parsing, verification and appraisal. Pure: no I/O, no clock, no network.
+//! The wire format and the numbered steps are in SPEC.md.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod binding;
 pub mod bytes;
+mod certificate;
+mod chain;
 pub mod config;
+mod der;
 pub mod ed25519;
 mod encoding;
+pub mod endorsements;
+pub mod error;
 pub mod evidence;
+mod extensions;
 pub mod firmware;
 pub mod json;
 pub mod limits;
 pub mod measure;
 pub mod product;
 pub mod report;
+pub mod roots;
 pub mod tcb;
 pub mod time;
+pub mod verify;

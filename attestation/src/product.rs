@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use crate::report::Cpuid;
 
-/// A generation of EPYC processors, which decides the root of trust, the shape of a TCB version and of a chip id.
+/// A generation of EPYC processors, which decides the root of trust, the shape of a TCB version and
+/// of a chip id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Product {
     /// EPYC 7003 (Zen 3).
@@ -66,10 +67,7 @@ impl FromStr for Product {
     type Err = ProductError;
 
     fn from_str(name: &str) -> Result<Self, ProductError> {
-        Self::ALL
-            .into_iter()
-            .find(|product| product.name() == name)
-            .ok_or(ProductError)
+        Self::ALL.into_iter().find(|product| product.name() == name).ok_or(ProductError)
     }
 }
 
@@ -83,25 +81,13 @@ mod tests {
             assert_eq!(product.to_string().parse(), Ok(product));
         }
         assert_eq!("milan".parse::<Product>(), Err(ProductError));
-        let of = |family, model| {
-            Product::from_cpuid(Cpuid {
-                family,
-                model,
-                stepping: 1,
-            })
-        };
+        let of = |family, model| Product::from_cpuid(Cpuid { family, model, stepping: 1 });
         assert_eq!(of(0x19, 0x01), Some(Product::Milan));
         assert_eq!(of(0x19, 0x11), Some(Product::Genoa));
         assert_eq!(of(0x19, 0xA0), Some(Product::Genoa));
         assert_eq!(of(0x1A, 0x02), Some(Product::Turin));
         assert_eq!(of(0x1A, 0x11), Some(Product::Turin));
-        for (family, model) in [
-            (0x17, 0x31),
-            (0x19, 0x21),
-            (0x19, 0xB0),
-            (0x1A, 0x20),
-            (0, 0),
-        ] {
+        for (family, model) in [(0x17, 0x31), (0x19, 0x21), (0x19, 0xB0), (0x1A, 0x20), (0, 0)] {
             assert_eq!(of(family, model), None);
         }
     }

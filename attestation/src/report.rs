@@ -1,7 +1,8 @@
-//! The report: 1184 bytes from the secure processor, as types. Source: SEV-SNP Firmware ABI (56860), ATTESTATION_REPORT.
+//! The report: 1184 bytes from the secure processor, as types. Source: SEV-SNP Firmware ABI
+//! (56860), ATTESTATION_REPORT.
 //!
-//! Parsing is step 1 of the verification. It proves the shape of the bytes and nothing about where they come from:
-//! only [`crate::verify::verify_report`] does that.
+//! Parsing is step 1 of the verification. It proves the shape of the bytes and nothing about where
+//! they come from: only [`crate::verify::verify_report`] does that.
 
 use std::fmt;
 
@@ -152,7 +153,8 @@ pub struct Mitigations {
     pub current: u64,
 }
 
-/// The numbers of an ECDSA signature on P-384, each 48 bytes **big-endian** (the report has them little-endian).
+/// The numbers of an ECDSA signature on P-384, each 48 bytes **big-endian** (the report has them
+/// little-endian).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EcdsaSignature {
     /// R.
@@ -210,15 +212,15 @@ impl TryFrom<&[u8]> for Report {
     type Error = ReportError;
 
     fn try_from(raw: &[u8]) -> Result<Self, ReportError> {
-        let raw: &[u8; REPORT_BYTES] = raw
-            .try_into()
-            .map_err(|_| ReportError::Size { got: raw.len() })?;
+        let raw: &[u8; REPORT_BYTES] =
+            raw.try_into().map_err(|_| ReportError::Size { got: raw.len() })?;
         Self::read(&mut Reader::new(raw))
     }
 }
 
 impl From<ReadError> for ReportError {
-    /// The fields add up to the report's size, so that a report of the right size is never too short.
+    /// The fields add up to the report's size, so that a report of the right size is never too
+    /// short.
     fn from(error: ReadError) -> Self {
         let (ReadError::Truncated { position, .. }
         | ReadError::TooLong { position, .. }
@@ -228,7 +230,8 @@ impl From<ReadError> for ReportError {
 }
 
 impl Report {
-    /// Reads the fields in the order of the bytes; the initialisers below run in the order in which they stand.
+    /// Reads the fields in the order of the bytes; the initialisers below run in the order in which
+    /// they stand.
     fn read(reader: &mut Reader<'_>) -> Result<Self, ReportError> {
         let version = ReportVersion::try_from(reader.u32_le()?)?;
         let report = Self {
@@ -279,11 +282,7 @@ fn read_cpuid(
     }
     let [family, model, stepping] = reader.array()?;
     zeros(reader, 21)?;
-    Ok(Some(Cpuid {
-        family,
-        model,
-        stepping,
-    }))
+    Ok(Some(Cpuid { family, model, stepping }))
 }
 
 /// 0x1F8..0x2A0: two mitigation vectors from version 5 on, the rest reserved.
@@ -296,10 +295,9 @@ fn read_mitigations(
             zeros(reader, 16)?;
             None
         }
-        ReportVersion::V5 => Some(Mitigations {
-            launch: reader.u64_le()?,
-            current: reader.u64_le()?,
-        }),
+        ReportVersion::V5 => {
+            Some(Mitigations { launch: reader.u64_le()?, current: reader.u64_le()? })
+        }
     };
     zeros(reader, 152)?;
     Ok(mitigations)
@@ -317,9 +315,7 @@ fn zeros(reader: &mut Reader<'_>, len: usize) -> Result<(), ReportError> {
 fn first_set(reader: &mut Reader<'_>, len: usize) -> Result<Option<(usize, u8)>, ReadError> {
     let start = reader.position();
     let bytes = reader.take(len, REPORT_BYTES)?;
-    Ok((start..)
-        .zip(bytes.iter().copied())
-        .find(|(_, byte)| *byte != 0))
+    Ok((start..).zip(bytes.iter().copied()).find(|(_, byte)| *byte != 0))
 }
 
 impl TryFrom<u32> for ReportVersion {
@@ -362,10 +358,7 @@ impl KeyInfo {
         let offset = reader.position();
         let bits = reader.u8()?;
         if bits & 0xE0 != 0 {
-            return Err(ReportError::Reserved {
-                offset,
-                got: bits & 0xE0,
-            });
+            return Err(ReportError::Reserved { offset, got: bits & 0xE0 });
         }
         zeros(reader, 3)?;
         Ok(Self {
@@ -385,11 +378,7 @@ impl FirmwareVersion {
     fn read(reader: &mut Reader<'_>) -> Result<Self, ReportError> {
         let [build, minor, major] = reader.array()?;
         zeros(reader, 1)?;
-        Ok(Self {
-            major,
-            minor,
-            build,
-        })
+        Ok(Self { major, minor, build })
     }
 }
 
@@ -403,10 +392,7 @@ impl EcdsaSignature {
                 None => Ok(bytes),
             }
         };
-        Ok(Self {
-            r: number()?,
-            s: number()?,
-        })
+        Ok(Self { r: number()?, s: number()? })
     }
 }
 
@@ -556,14 +542,7 @@ impl fmt::Display for FirmwareVersion {
 
 impl fmt::Display for Cpuid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            family,
-            model,
-            stepping,
-        } = self;
-        write!(
-            formatter,
-            "family {family:#04x}, model {model:#04x}, stepping {stepping}"
-        )
+        let Self { family, model, stepping } = self;
+        write!(formatter, "family {family:#04x}, model {model:#04x}, stepping {stepping}")
     }
 }

@@ -7,11 +7,13 @@ use thiserror::Error;
 
 use crate::product::Product;
 
-/// A TCB version as the report carries it. What its bytes mean depends on the product: see [`TcbVersion::of`].
+/// A TCB version as the report carries it. What its bytes mean depends on the product: see
+/// [`TcbVersion::of`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TcbVersion(pub [u8; 8]);
 
-/// The security versions of a product's parts. There is no order among these values: each component stands alone.
+/// The security versions of a product's parts. There is no order among these values: each component
+/// stands alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tcb {
@@ -70,7 +72,8 @@ impl TcbVersion {
         Self(number.to_le_bytes())
     }
 
-    /// The little-endian number for a firmware message. It is a name, not a quantity: do not compare it.
+    /// The little-endian number for a firmware message. It is a name, not a quantity: do not
+    /// compare it.
     pub const fn to_u64(self) -> u64 {
         u64::from_le_bytes(self.0)
     }
@@ -80,24 +83,12 @@ impl TcbVersion {
         let (tcb, reserved) = match product {
             Product::Milan | Product::Genoa => {
                 let [boot_loader, tee, r2, r3, r4, r5, snp, microcode] = self.0;
-                let tcb = Tcb {
-                    fmc: None,
-                    boot_loader,
-                    tee,
-                    snp,
-                    microcode,
-                };
+                let tcb = Tcb { fmc: None, boot_loader, tee, snp, microcode };
                 (tcb, [(2, r2), (3, r3), (4, r4), (5, r5)])
             }
             Product::Turin => {
                 let [fmc, boot_loader, tee, snp, r4, r5, r6, microcode] = self.0;
-                let tcb = Tcb {
-                    fmc: Some(fmc),
-                    boot_loader,
-                    tee,
-                    snp,
-                    microcode,
-                };
+                let tcb = Tcb { fmc: Some(fmc), boot_loader, tee, snp, microcode };
                 (tcb, [(4, r4), (4, r4), (5, r5), (6, r6)])
             }
         };
@@ -109,20 +100,14 @@ impl TcbVersion {
 }
 
 impl Tcb {
-    /// The first component below that of `floor`, if there is one. A component that only `floor` has counts as below.
+    /// The first component below that of `floor`, if there is one. A component that only `floor`
+    /// has counts as below.
     pub fn first_component_below(&self, floor: &Self) -> Option<TcbShortfall> {
-        self.components()
-            .into_iter()
-            .zip(floor.components())
-            .find_map(|(own, least)| {
-                let ((component, got), (_, floor)) = (own, least);
-                // `None < Some(_)`: an absent component reaches only an absent floor.
-                (got < floor).then_some(TcbShortfall {
-                    component,
-                    got,
-                    floor,
-                })
-            })
+        self.components().into_iter().zip(floor.components()).find_map(|(own, least)| {
+            let ((component, got), (_, floor)) = (own, least);
+            // `None < Some(_)`: an absent component reaches only an absent floor.
+            (got < floor).then_some(TcbShortfall { component, got, floor })
+        })
     }
 
     /// Whether every component is at least that of `floor`.
@@ -143,13 +128,7 @@ impl Tcb {
 
     /// The eight bytes of the report and of firmware messages.
     pub const fn to_version(&self) -> TcbVersion {
-        let Self {
-            fmc,
-            boot_loader,
-            tee,
-            snp,
-            microcode,
-        } = *self;
+        let Self { fmc, boot_loader, tee, snp, microcode } = *self;
         TcbVersion(match fmc {
             None => [boot_loader, tee, 0, 0, 0, 0, snp, microcode],
             Some(fmc) => [fmc, boot_loader, tee, snp, 0, 0, 0, microcode],
@@ -158,13 +137,7 @@ impl Tcb {
 
     /// Every component with its value, in the order in which they boot.
     pub const fn components(&self) -> [(TcbComponent, Option<u8>); 5] {
-        let Self {
-            fmc,
-            boot_loader,
-            tee,
-            snp,
-            microcode,
-        } = *self;
+        let Self { fmc, boot_loader, tee, snp, microcode } = *self;
         [
             (TcbComponent::Fmc, fmc),
             (TcbComponent::BootLoader, Some(boot_loader)),
@@ -197,19 +170,15 @@ impl fmt::Display for TcbComponent {
 impl fmt::Display for TcbVersion {
     /// The eight bytes in hexadecimal, in the order of the report.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 
 impl fmt::Display for Tcb {
     /// `bootLoader 10, tee 0, snp 23, microcode 84`; with `fmc` in front on Turin.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let present = self
-            .components()
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
+        let present =
+            self.components().into_iter().filter_map(|(name, value)| Some((name, value?)));
         for (index, (name, value)) in present.enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(formatter, "{comma}{name} {value}")?;
@@ -222,20 +191,8 @@ impl fmt::Display for Tcb {
 mod tests {
     use super::*;
 
-    const GENOA: Tcb = Tcb {
-        fmc: None,
-        boot_loader: 10,
-        tee: 1,
-        snp: 23,
-        microcode: 84,
-    };
-    const TURIN: Tcb = Tcb {
-        fmc: Some(1),
-        boot_loader: 2,
-        tee: 3,
-        snp: 4,
-        microcode: 81,
-    };
+    const GENOA: Tcb = Tcb { fmc: None, boot_loader: 10, tee: 1, snp: 23, microcode: 84 };
+    const TURIN: Tcb = Tcb { fmc: Some(1), boot_loader: 2, tee: 3, snp: 4, microcode: 81 };
 
     #[test]
     fn layouts_go_both_ways() {
@@ -247,23 +204,15 @@ mod tests {
         assert_eq!((GENOA.to_version(), TURIN.to_version()), (genoa, turin));
         assert_eq!(genoa.to_u64(), 0x5417_0000_0000_010A);
         assert_eq!(TcbVersion::from_u64(genoa.to_u64()), genoa);
-        assert_eq!(
-            GENOA.to_string(),
-            "bootLoader 10, tee 1, snp 23, microcode 84"
-        );
-        assert_eq!(
-            TURIN.to_string(),
-            "fmc 1, bootLoader 2, tee 3, snp 4, microcode 81"
-        );
+        assert_eq!(GENOA.to_string(), "bootLoader 10, tee 1, snp 23, microcode 84");
+        assert_eq!(TURIN.to_string(), "fmc 1, bootLoader 2, tee 3, snp 4, microcode 81");
     }
 
     #[test]
     fn reserved_bytes_are_zero() {
-        for (product, reserved) in [
-            (Product::Milan, 2..=5),
-            (Product::Genoa, 2..=5),
-            (Product::Turin, 4..=6),
-        ] {
+        for (product, reserved) in
+            [(Product::Milan, 2..=5), (Product::Genoa, 2..=5), (Product::Turin, 4..=6)]
+        {
             for index in 0..8 {
                 let mut version = TcbVersion([0; 8]);
                 version.0[index] = 7;
@@ -281,43 +230,22 @@ mod tests {
             let mut floor = [1, 2, 3, 4, 81];
             floor[index] += 1;
             let [fmc, boot_loader, tee, snp, microcode] = floor;
-            let higher = Tcb {
-                fmc: Some(fmc),
-                boot_loader,
-                tee,
-                snp,
-                microcode,
-            };
-            let shortfall = TcbShortfall {
-                component,
-                got,
-                floor: got.map(|value| value + 1),
-            };
+            let higher = Tcb { fmc: Some(fmc), boot_loader, tee, snp, microcode };
+            let shortfall = TcbShortfall { component, got, floor: got.map(|value| value + 1) };
             assert_eq!(TURIN.first_component_below(&higher), Some(shortfall));
             assert!(higher.reaches(&TURIN));
             assert_eq!(TURIN.min(&higher), TURIN);
         }
         // A greater number as a whole is not enough.
-        let newer_microcode = Tcb {
-            microcode: 255,
-            snp: 22,
-            ..GENOA
-        };
+        let newer_microcode = Tcb { microcode: 255, snp: 22, ..GENOA };
         assert!(newer_microcode.to_version().to_u64() > GENOA.to_version().to_u64());
         assert!(!newer_microcode.reaches(&GENOA));
         assert_eq!(newer_microcode.min(&GENOA), Tcb { snp: 22, ..GENOA });
         // A Turin floor is out of reach of a product without FMC.
-        let floor = Tcb {
-            fmc: Some(0),
-            ..GENOA
-        };
+        let floor = Tcb { fmc: Some(0), ..GENOA };
         assert_eq!(
             GENOA.first_component_below(&floor),
-            Some(TcbShortfall {
-                component: TcbComponent::Fmc,
-                got: None,
-                floor: Some(0)
-            })
+            Some(TcbShortfall { component: TcbComponent::Fmc, got: None, floor: Some(0) })
         );
     }
 }

@@ -23,11 +23,7 @@ impl UnixTime {
 
     /// `seconds` since 1970-01-01T00:00:00Z, or nothing after the year 9999.
     pub const fn from_seconds(seconds: u64) -> Option<Self> {
-        if seconds <= Self::MAX.0 {
-            Some(Self(seconds))
-        } else {
-            None
-        }
+        if seconds <= Self::MAX.0 { Some(Self(seconds)) } else { None }
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
@@ -35,7 +31,8 @@ impl UnixTime {
         self.0
     }
 
-    /// A time of the civil calendar in UTC, or nothing where there is no such time (or a leap second).
+    /// A time of the civil calendar in UTC, or nothing where there is no such time (or a leap
+    /// second).
     pub(crate) fn from_civil(date: (u16, u8, u8), time: (u8, u8, u8)) -> Option<Self> {
         let month = Month::try_from(date.1).ok()?;
         let date = Date::from_calendar_date(i32::from(date.0), month, date.2).ok()?;
@@ -50,9 +47,7 @@ impl TryFrom<SystemTime> for UnixTime {
 
     /// Cuts off the fraction of a second.
     fn try_from(time: SystemTime) -> Result<Self, TimeError> {
-        let since = time
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_err(|_| TimeError)?;
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| TimeError)?;
         Self::from_seconds(since.as_secs()).ok_or(TimeError)
     }
 }
