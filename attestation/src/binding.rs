@@ -73,9 +73,8 @@ impl FromStr for Nonce {
     type Err = NonceError;
 
     fn from_str(text: &str) -> Result<Self, NonceError> {
-        let bytes = BASE64URL_NOPAD
-            .decode(text.as_bytes())
-            .map_err(|_| NonceError::NotBase64Url)?;
+        let bytes =
+            BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| NonceError::NotBase64Url)?;
         Self::new(&bytes)
     }
 }
@@ -118,10 +117,7 @@ pub fn leaf(role: Role, nonce: &Nonce, exporter: &Exporter) -> Leaf {
 }
 
 fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    let hash = Sha256::new()
-        .chain_update([1])
-        .chain_update(left)
-        .chain_update(right);
+    let hash = Sha256::new().chain_update([1]).chain_update(left).chain_update(right);
     hash.finalize().into()
 }
 
@@ -201,10 +197,7 @@ pub struct Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// No tree has this many leaves.
-    #[error(
-        "the path's tree has {got} leaves; it must have 1 to {}",
-        limits::TREE_LEAVES_MAX
-    )]
+    #[error("the path's tree has {got} leaves; it must have 1 to {}", limits::TREE_LEAVES_MAX)]
     Size {
         /// `size` of the path.
         got: u32,
@@ -232,10 +225,7 @@ impl Path {
     pub fn root(&self, leaf: Leaf) -> Result<Root, PathError> {
         let expected = self.expected_hashes()?;
         if self.hashes.len() != expected {
-            return Err(PathError::Length {
-                got: self.hashes.len(),
-                expected,
-            });
+            return Err(PathError::Length { got: self.hashes.len(), expected });
         }
         let (mut index, mut last) = (self.index, self.size - 1);
         let mut hash = leaf.0;
@@ -245,11 +235,7 @@ impl Path {
                 index >>= 1;
                 last >>= 1;
             }
-            hash = if index & 1 == 1 {
-                node(sibling, &hash)
-            } else {
-                node(&hash, sibling)
-            };
+            hash = if index & 1 == 1 { node(sibling, &hash) } else { node(&hash, sibling) };
             index >>= 1;
             last >>= 1;
         }
@@ -257,11 +243,7 @@ impl Path {
     }
 
     fn expected_hashes(&self) -> Result<usize, PathError> {
-        let Self {
-            index,
-            size,
-            hashes: _,
-        } = *self;
+        let Self { index, size, hashes: _ } = *self;
         let in_range = usize::try_from(size).is_ok_and(|size| size <= limits::TREE_LEAVES_MAX);
         if size == 0 || !in_range {
             return Err(PathError::Size { got: size });

@@ -57,10 +57,7 @@ pub struct AttestedConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// More bytes than a configuration may have.
-    #[error(
-        "the configuration has {got} bytes; the limit is {}",
-        limits::CONFIG_BYTES_MAX
-    )]
+    #[error("the configuration has {got} bytes; the limit is {}", limits::CONFIG_BYTES_MAX)]
     TooLong {
         /// Bytes there are.
         got: usize,
@@ -109,22 +106,10 @@ impl AttestedConfig {
             return Err(ConfigError::TooLong { got: bytes.len() });
         }
         let text = str::from_utf8(bytes).map_err(|_| ConfigError::NotUtf8)?;
-        let Raw {
-            seal,
-            reveal,
-            witnesses,
-            quorum,
-            owner_key,
-        } = toml::from_str(text).map_err(|error| ConfigError::Toml(error.message().to_owned()))?;
+        let Raw { seal, reveal, witnesses, quorum, owner_key } =
+            toml::from_str(text).map_err(|error| ConfigError::Toml(error.message().to_owned()))?;
         let owner_key = owner_key.parse().map_err(ConfigError::OwnerKey)?;
-        Self {
-            seal,
-            reveal,
-            witnesses,
-            quorum,
-            owner_key,
-        }
-        .checked()
+        Self { seal, reveal, witnesses, quorum, owner_key }.checked()
     }
 
     /// The rules that hold wherever the five fields stand.
@@ -132,11 +117,7 @@ impl AttestedConfig {
         for (index, witness) in self.witnesses.iter().enumerate() {
             let visible = witness.bytes().all(|byte| byte.is_ascii_graphic());
             let length = (1..=limits::WITNESS_BYTES_MAX).contains(&witness.len());
-            let repeated = self
-                .witnesses
-                .iter()
-                .take(index)
-                .any(|earlier| earlier == witness);
+            let repeated = self.witnesses.iter().take(index).any(|earlier| earlier == witness);
             if !visible || !length || repeated || index >= limits::WITNESSES_MAX {
                 return Err(ConfigError::Witness { index });
             }
@@ -144,10 +125,7 @@ impl AttestedConfig {
         if usize::try_from(self.quorum).is_ok_and(|quorum| quorum <= self.witnesses.len()) {
             Ok(self)
         } else {
-            Err(ConfigError::Quorum {
-                quorum: self.quorum,
-                witnesses: self.witnesses.len(),
-            })
+            Err(ConfigError::Quorum { quorum: self.quorum, witnesses: self.witnesses.len() })
         }
     }
 }
@@ -176,11 +154,7 @@ impl std::str::FromStr for OwnerKey {
     type Err = KeyTextError;
 
     fn from_str(text: &str) -> Result<Self, KeyTextError> {
-        if text == "any" {
-            Ok(Self::Any)
-        } else {
-            text.parse().map(Self::Named)
-        }
+        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::Named) }
     }
 }
 

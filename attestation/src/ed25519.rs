@@ -46,9 +46,7 @@ impl FromStr for PublicKey {
     type Err = KeyTextError;
 
     fn from_str(text: &str) -> Result<Self, KeyTextError> {
-        from_base64(text)
-            .map(Self)
-            .ok_or(KeyTextError { bytes: 32 })
+        from_base64(text).map(Self).ok_or(KeyTextError { bytes: 32 })
     }
 }
 
@@ -56,9 +54,7 @@ impl FromStr for Signature {
     type Err = KeyTextError;
 
     fn from_str(text: &str) -> Result<Self, KeyTextError> {
-        from_base64(text)
-            .map(Self)
-            .ok_or(KeyTextError { bytes: 64 })
+        from_base64(text).map(Self).ok_or(KeyTextError { bytes: 64 })
     }
 }
 

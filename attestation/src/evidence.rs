@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::binding::Path;
 use crate::ed25519::{PublicKey, Signature};
 use crate::encoding::{base64, from_hex, hex, serialize_hex};
+pub use crate::endorsements::Endorsements as Certificates;
 use crate::json::{self, JsonError, JsonProblem, Node, Object};
 use crate::limits;
 
@@ -30,10 +31,7 @@ pub enum ClaimTextError {
     #[error("expected 32 lower-case hexadecimal digits")]
     StoreId,
     /// Not UTF-8, or too long.
-    #[error(
-        "a configuration is UTF-8 of at most {} bytes",
-        limits::CONFIG_BYTES_MAX
-    )]
+    #[error("a configuration is UTF-8 of at most {} bytes", limits::CONFIG_BYTES_MAX)]
     Config,
     /// Empty, too long, or not visible ASCII.
     #[error(
@@ -83,19 +81,6 @@ pub struct SealedStore {
     pub store_id: StoreId,
     /// Where the identity slot opened.
     pub instance_key: Option<PublicKey>,
-}
-
-/// The certificates of a document, DER, unverified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificates {
-    /// The VCEK or VLEK.
-    pub vek: Vec<u8>,
-    /// The ASK of a VCEK, the ASVK of a VLEK.
-    pub ask: Vec<u8>,
-    /// The root.
-    pub ark: Vec<u8>,
-    /// The root's revocation list.
-    pub crl: Option<Vec<u8>>,
 }
 
 /// A document as it was received: well-formed, and nothing in it believed yet.
@@ -230,18 +215,9 @@ impl ClaimPhase {
 impl Claims {
     /// The bytes under REPORT_DATA: tag `u16`, length `u32`, value, in ascending tag order.
     pub fn encode(&self) -> Vec<u8> {
-        let Self {
-            tls_spki_sha256,
-            config,
-            image_version,
-            phase,
-        } = self;
+        let Self { tls_spki_sha256, config, image_version, phase } = self;
         let (log_key, receipt_key) = match phase {
-            ClaimPhase::Serving {
-                log_key,
-                receipt_key,
-                ..
-            } => (Some(log_key), Some(receipt_key)),
+            ClaimPhase::Serving { log_key, receipt_key, .. } => (Some(log_key), Some(receipt_key)),
             ClaimPhase::Unclaimed | ClaimPhase::Sealed(_) => (None, None),
         };
         let (store_id, instance_key) = (phase.store_id(), phase.instance_key());
@@ -256,10 +232,7 @@ impl Claims {
             (9, Some(phase.as_str().as_bytes())),
         ];
         let mut encoded = Vec::with_capacity(256 + config.0.len());
-        for (tag, value) in claims
-            .iter()
-            .filter_map(|(tag, value)| Some((tag, (*value)?)))
-        {
+        for (tag, value) in claims.iter().filter_map(|(tag, value)| Some((tag, (*value)?))) {
             let length = u32::try_from(value.len()).expect("every claim is at most 65,536 bytes");
             encoded.extend_from_slice(&tag.to_be_bytes());
             encoded.extend_from_slice(&length.to_be_bytes());
@@ -283,9 +256,7 @@ impl Claims {
         let phase = fields.take_optional("phase");
         if fields.left_over().is_some() {
             let unknown = fields.end().expect_err("a field is left over");
-            return Err(DocumentError::Newer {
-                what: format!("claim {}", unknown.path),
-            });
+            return Err(DocumentError::Newer { what: format!("claim {}", unknown.path) });
         }
         let required = |claim, node: Option<Node>| {
             let missing = || JsonProblem::Missing.at(format!("claims.{claim}"));
@@ -294,13 +265,10 @@ impl Claims {
         let phase = required("phase", phase)?;
         Ok(Self {
             tls_spki_sha256: required("tlsSpkiSha256", tls_spki_sha256)?.hex()?,
-            config: required("config", config)?.text("at most 65,536 bytes", |text| {
-                ConfigText::new(text.as_bytes()).ok()
-            })?,
+            config: required("config", config)?
+                .text("at most 65,536 bytes", |text| ConfigText::new(text.as_bytes()).ok())?,
             image_version: required("imageVersion", image_version)?
-                .text("1 to 64 visible ASCII characters", |text| {
-                    ImageVersion::new(text).ok()
-                })?,
+                .text("1 to 64 visible ASCII characters", |text| ImageVersion::new(text).ok())?,
             phase: optional.phase(phase.str()?)?,
         })
     }
@@ -314,8 +282,7 @@ fn read_optional<T: FromStr>(
     what: &str,
 ) -> Result<Option<T>, JsonError> {
     let node = fields.take_optional(name);
-    node.map(|node| node.text(what, |text| text.parse().ok()))
-        .transpose()
+    node.map(|node| node.text(what, |text| text.parse().ok())).transpose()
 }
 
 /// The claims whose presence the phase decides.
@@ -336,19 +303,18 @@ impl OptionalClaims {
                     key.take().ok_or_else(|| missing("serving", claim))
                 };
                 ClaimPhase::Serving {
-                    store_id: self
-                        .store_id
-                        .take()
-                        .ok_or_else(|| missing("serving", "storeId"))?,
+                    store_id: self.store_id.take().ok_or_else(|| missing("serving", "storeId"))?,
                     instance_key: key(&mut self.instance_key, "instanceKey")?,
                     log_key: key(&mut self.log_key, "logKey")?,
                     receipt_key: key(&mut self.receipt_key, "receiptKey")?,
                 }
             }
-            "sealed" => ClaimPhase::Sealed(self.store_id.take().map(|store_id| SealedStore {
-                store_id,
-                instance_key: self.instance_key.take(),
-            })),
+            "sealed" => {
+                ClaimPhase::Sealed(self.store_id.take().map(|store_id| SealedStore {
+                    store_id,
+                    instance_key: self.instance_key.take(),
+                }))
+            }
             other => {
                 let what = format!("phase {:?}", other.chars().take(64).collect::<String>());
                 return Err(DocumentError::Newer { what });
@@ -363,10 +329,7 @@ impl OptionalClaims {
         ];
         match unexpected.into_iter().find(|(_, present)| *present) {
             None => Ok(read),
-            Some((claim, _)) => Err(DocumentError::ClaimUnexpected {
-                phase: read.as_str(),
-                claim,
-            }),
+            Some((claim, _)) => Err(DocumentError::ClaimUnexpected { phase: read.as_str(), claim }),
         }
     }
 }
@@ -377,27 +340,15 @@ impl Document {
         let mut fields = json::parse(text, limits::DOCUMENT_BYTES_MAX)?.object()?;
         let version: u64 = fields.take("version")?.number()?;
         if version != 1 {
-            return Err(DocumentError::Newer {
-                what: format!("document version {version}"),
-            });
+            return Err(DocumentError::Newer { what: format!("document version {version}") });
         }
-        fields
-            .take("platform")?
-            .text("sev-snp", |text| (text == "sev-snp").then_some(()))?;
-        let report = fields
-            .take("report")?
-            .base64(limits::REPORT_FIELD_BYTES_MAX)?;
+        fields.take("platform")?.text("sev-snp", |text| (text == "sev-snp").then_some(()))?;
+        let report = fields.take("report")?.base64(limits::REPORT_FIELD_BYTES_MAX)?;
         let mut chain = fields.take("certificates")?.object()?;
         let mut certificate = |name| chain.take(name)?.base64(limits::CERTIFICATE_BYTES_MAX);
-        let (vek, ask, ark) = (
-            certificate("vek")?,
-            certificate("ask")?,
-            certificate("ark")?,
-        );
+        let (vek, ask, ark) = (certificate("vek")?, certificate("ask")?, certificate("ark")?);
         let crl = chain.take_optional("crl");
-        let crl = crl
-            .map(|node| node.base64(limits::CRL_BYTES_MAX))
-            .transpose()?;
+        let crl = crl.map(|node| node.base64(limits::CRL_BYTES_MAX)).transpose()?;
         chain.end()?;
         let claims = Claims::read(fields.take("claims")?)?;
         let mut freshness = fields.take("freshness")?.object()?;
@@ -411,13 +362,7 @@ impl Document {
             return Err(DocumentError::InstanceSignaturePresence);
         }
         let certificates = Certificates { vek, ask, ark, crl };
-        Ok(Self {
-            report,
-            certificates,
-            claims,
-            path,
-            instance_signature,
-        })
+        Ok(Self { report, certificates, claims, path, instance_signature })
     }
 }
 
@@ -426,9 +371,7 @@ fn read_path(node: Node) -> Result<Path, JsonError> {
     let path = Path {
         index: fields.take("index")?.number()?,
         size: fields.take("size")?.number()?,
-        hashes: fields
-            .take("hashes")?
-            .list(limits::PATH_HASHES_MAX, |hash| hash.base64_array())?,
+        hashes: fields.take("hashes")?.list(limits::PATH_HASHES_MAX, |hash| hash.base64_array())?,
     };
     fields.end()?;
     Ok(path)
@@ -494,16 +437,9 @@ impl BatchBody {
 
     /// The whole document for the caller whose leaf `path` belongs to.
     pub fn document(&self, path: &Path) -> Vec<u8> {
-        let hashes: Vec<String> = path
-            .hashes
-            .iter()
-            .map(|hash| format!("\"{}\"", base64(hash)))
-            .collect();
-        let Path {
-            index,
-            size,
-            hashes: _,
-        } = path;
+        let hashes: Vec<String> =
+            path.hashes.iter().map(|hash| format!("\"{}\"", base64(hash))).collect();
+        let Path { index, size, hashes: _ } = path;
         let hashes = hashes.join(",");
         let path = format!(r#"{{"index":{index},"size":{size},"hashes":[{hashes}]}}"#);
         [&self.prefix, path.as_bytes(), &self.suffix].concat()
@@ -530,18 +466,9 @@ impl Serialize for Claims {
             image_version: &'claims ImageVersion,
             phase: &'static str,
         }
-        let Self {
-            tls_spki_sha256,
-            config,
-            image_version,
-            phase,
-        } = self;
+        let Self { tls_spki_sha256, config, image_version, phase } = self;
         let (log_key, receipt_key) = match phase {
-            ClaimPhase::Serving {
-                log_key,
-                receipt_key,
-                ..
-            } => (Some(log_key), Some(receipt_key)),
+            ClaimPhase::Serving { log_key, receipt_key, .. } => (Some(log_key), Some(receipt_key)),
             ClaimPhase::Unclaimed | ClaimPhase::Sealed(_) => (None, None),
         };
         Text {

@@ -39,10 +39,7 @@ pub enum FirmwareError {
 /// The raw report of a MSG_REPORT_RSP: status `u32`, size `u32`, 24 reserved bytes, report; 4000
 /// bytes in all.
 pub fn report_response(answer: &[u8]) -> Result<&[u8; REPORT_BYTES], FirmwareError> {
-    let wrong_length = FirmwareError::Length {
-        got: answer.len(),
-        expected: REPORT_RESPONSE_BYTES,
-    };
+    let wrong_length = FirmwareError::Length { got: answer.len(), expected: REPORT_RESPONSE_BYTES };
     let answer: &[u8; REPORT_RESPONSE_BYTES] = answer.try_into().map_err(|_| wrong_length)?;
     let (status, rest) = answer.split_first_chunk().ok_or(wrong_length)?;
     check_status(*status)?;
@@ -58,10 +55,7 @@ pub fn report_response(answer: &[u8]) -> Result<&[u8; REPORT_BYTES], FirmwareErr
 /// The derived key of a MSG_KEY_RSP: status `u32`, 28 reserved bytes, key; 64 bytes in all. The key
 /// stays where it is: the caller wipes the answer.
 pub fn key_response(answer: &[u8]) -> Result<&[u8; 32], FirmwareError> {
-    let wrong_length = FirmwareError::Length {
-        got: answer.len(),
-        expected: KEY_RESPONSE_BYTES,
-    };
+    let wrong_length = FirmwareError::Length { got: answer.len(), expected: KEY_RESPONSE_BYTES };
     let answer: &[u8; KEY_RESPONSE_BYTES] = answer.try_into().map_err(|_| wrong_length)?;
     let (status, rest) = answer.split_first_chunk().ok_or(wrong_length)?;
     check_status(*status)?;

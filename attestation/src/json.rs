@@ -46,10 +46,7 @@ pub enum JsonProblem {
 
 impl JsonProblem {
     pub(crate) fn at(self, path: impl Into<String>) -> JsonError {
-        JsonError {
-            path: path.into(),
-            problem: self,
-        }
+        JsonError { path: path.into(), problem: self }
     }
 }
 
@@ -60,10 +57,7 @@ enum Json {
     OtherNumber,
     String(String),
     Array(Vec<Json>),
-    Object {
-        fields: BTreeMap<String, Json>,
-        repeated: Option<String>,
-    },
+    Object { fields: BTreeMap<String, Json>, repeated: Option<String> },
 }
 
 /// A value and where it stands.
@@ -81,18 +75,23 @@ pub(crate) struct Object {
 /// Parses a whole text of at most `limit` bytes.
 pub(crate) fn parse(text: &[u8], limit: usize) -> Result<Node, JsonError> {
     if text.len() > limit {
-        return Err(JsonProblem::TooLong {
-            got: text.len(),
-            limit,
-        }
-        .at(""));
+        return Err(JsonProblem::TooLong { got: text.len(), limit }.at(""));
     }
     let value = serde_json::from_slice(text)
         .map_err(|error| JsonProblem::Syntax(error.to_string()).at(""))?;
-    Ok(Node {
-        path: String::new(),
-        value,
-    })
+    Ok(Node { path: String::new(), value })
+}
+
+/// A file: indented JSON and a newline.
+pub(crate) fn file(value: &impl serde::Serialize) -> String {
+    #[derive(serde::Serialize)]
+    struct Versioned<'value, T> {
+        version: u32,
+        #[serde(flatten)]
+        value: &'value T,
+    }
+    let text = serde_json::to_string_pretty(&Versioned { version: 1, value });
+    text.expect("named fields of strings, numbers and lists always serialise") + "\n"
 }
 
 impl Node {
@@ -102,17 +101,10 @@ impl Node {
 
     pub(crate) fn object(self) -> Result<Object, JsonError> {
         match self.value {
-            Json::Object {
-                fields,
-                repeated: None,
-            } => Ok(Object {
-                path: self.path,
-                fields,
-            }),
-            Json::Object {
-                repeated: Some(name),
-                ..
-            } => Err(JsonProblem::Repeated.at(join(&self.path, &name))),
+            Json::Object { fields, repeated: None } => Ok(Object { path: self.path, fields }),
+            Json::Object { repeated: Some(name), .. } => {
+                Err(JsonProblem::Repeated.at(join(&self.path, &name)))
+            }
             _ => Err(self.expected("an object")),
         }
     }
@@ -124,10 +116,7 @@ impl Node {
         if items.len() > items_max {
             return Err(JsonProblem::Expected(format!("at most {items_max} items")).at(self.path));
         }
-        let node = |(index, value)| Node {
-            path: format!("{}[{index}]", self.path),
-            value,
-        };
+        let node = |(index, value)| Node { path: format!("{}[{index}]", self.path), value };
         Ok(items.into_iter().enumerate().map(node).collect())
     }
 
@@ -156,19 +145,18 @@ impl Node {
         read(self.str()?).ok_or_else(|| self.expected(what))
     }
 
+    /// A string in the text form of `T`.
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, what: &str) -> Result<T, JsonError> {
+        self.text(what, |text| text.parse().ok())
+    }
+
     pub(crate) fn hex<const N: usize>(&self) -> Result<[u8; N], JsonError> {
-        self.text(
-            &format!("{} lower-case hexadecimal digits", 2 * N),
-            crate::encoding::from_hex,
-        )
+        self.text(&format!("{} lower-case hexadecimal digits", 2 * N), crate::encoding::from_hex)
     }
 
     /// Base64 of exactly `N` bytes.
     pub(crate) fn base64_array<const N: usize>(&self) -> Result<[u8; N], JsonError> {
-        self.text(
-            &format!("base64 of {N} bytes"),
-            crate::encoding::from_base64,
-        )
+        self.text(&format!("base64 of {N} bytes"), crate::encoding::from_base64)
     }
 
     /// Base64 of at most `bytes_max` bytes.
@@ -177,6 +165,22 @@ impl Node {
             let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
             (bytes.len() <= bytes_max).then_some(bytes)
         })
+    }
+
+    /// 1 to `bytes_max` visible ASCII characters.
+    pub(crate) fn visible(&self, bytes_max: usize) -> Result<String, JsonError> {
+        self.text(&format!("1 to {bytes_max} visible ASCII characters"), |text| {
+            let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+            (visible && (1..=bytes_max).contains(&text.len())).then(|| text.to_owned())
+        })
+    }
+
+    /// The number 1, which is the version of every file so far.
+    pub(crate) fn is_version_1(&self) -> Result<(), JsonError> {
+        match self.number::<u64>() {
+            Ok(1) => Ok(()),
+            _ => Err(self.expected("1: another version needs another program")),
+        }
     }
 
     /// An unsigned number that fits `T`.
@@ -197,17 +201,21 @@ impl Node {
 impl Object {
     /// Takes a required field.
     pub(crate) fn take(&mut self, name: &str) -> Result<Node, JsonError> {
-        self.take_optional(name)
-            .ok_or_else(|| JsonProblem::Missing.at(join(&self.path, name)))
+        self.take_optional(name).ok_or_else(|| JsonProblem::Missing.at(join(&self.path, name)))
     }
 
     /// Takes a field that may be absent; `null` is a value and never means absent.
     pub(crate) fn take_optional(&mut self, name: &str) -> Option<Node> {
         let value = self.fields.remove(name)?;
-        Some(Node {
-            path: join(&self.path, name),
-            value,
-        })
+        Some(Node { path: join(&self.path, name), value })
+    }
+
+    /// A string field, where it is one.
+    pub(crate) fn peek(&self, name: &str) -> Option<&str> {
+        match self.fields.get(name)? {
+            Json::String(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// The name of a field that nobody has taken.
@@ -227,11 +235,7 @@ impl Object {
 fn join(path: &str, name: &str) -> String {
     // A name from outside can hold anything: it must not forge lines on a terminal.
     let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    if path.is_empty() {
-        name
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
 impl<'de> Deserialize<'de> for Json {

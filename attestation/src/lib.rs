@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod appraise;
 pub mod binding;
 pub mod bytes;
 mod certificate;
@@ -14,12 +15,16 @@ mod encoding;
 pub mod endorsements;
 pub mod error;
 pub mod evidence;
+pub mod exchange;
+pub mod explain;
 mod extensions;
 pub mod firmware;
 pub mod json;
 pub mod limits;
 pub mod measure;
+pub mod policy;
 pub mod product;
+pub mod reference;
 pub mod report;
 pub mod roots;
 pub mod tcb;

@@ -1,0 +1,136 @@
+//! An outcome as the list of steps that it went through, for people and for `--json`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::appraise::Appraised;
+use crate::encoding::hex;
+use crate::error::{Finding, Step};
+use crate::exchange::Refusal;
+use crate::reference::Covers;
+use crate::roots::Provenance;
+use crate::verify::{CrlStatus, Signer, Tcbs};
+
+/// One numbered step of SPEC.md section 6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// 0 to 11.
+    pub number: u8,
+    /// What the step checks.
+    pub title: &'static str,
+    /// How it ended.
+    pub state: State,
+    /// What it found: for a failed step the field and both values.
+    pub facts: Vec<Fact>,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It holds.
+    Passed,
+    /// It does not, and the evidence is refused.
+    Failed,
+    /// An earlier one failed.
+    NotReached,
+}
+
+/// A named value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// The name, such as `MEASUREMENT` or `expected`.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// The steps from 0 to 11 with their outcome.
+pub fn explain(outcome: Result<&Appraised, &Refusal>) -> Vec<Explained> {
+    let refused = outcome.err().map(Refusal::finding);
+    let explained = |step: Step| {
+        let (state, facts) = match &refused {
+            Some(finding) if finding.step < step => (State::NotReached, Vec::new()),
+            Some(finding) if finding.step == step => (State::Failed, refused_facts(finding)),
+            Some(_) | None => (State::Passed, outcome.map_or(Vec::new(), |it| facts(step, it))),
+        };
+        Explained { number: step.number(), title: step.title(), state, facts }
+    };
+    Step::ALL.into_iter().map(explained).collect()
+}
+
+fn fact(name: &str, value: impl fmt::Display) -> Fact {
+    Fact { name: name.to_owned(), value: value.to_string() }
+}
+
+fn refused_facts(finding: &Finding) -> Vec<Fact> {
+    let Finding { step: _, field, got, expected } = finding;
+    vec![fact("field", field), fact("got", got), fact("expected", expected)]
+}
+
+/// What a passed step found.
+fn facts(step: Step, appraised: &Appraised) -> Vec<Fact> {
+    let (verified, claims, config) = (appraised.report(), appraised.claims(), appraised.config());
+    let (report, phase) = (verified.report(), &claims.phase);
+    let Tcbs { current, reported, committed, launch } = verified.tcbs();
+    match step {
+        Step::Document => vec![fact("platform", "sev-snp")],
+        Step::Report => vec![fact("VERSION", report.version.number())],
+        Step::Root => {
+            let root = match appraised.provenance() {
+                Provenance::Amd => "AMD's",
+                Provenance::Simulated => "SIMULATED: this proves nothing about any machine",
+            };
+            vec![fact("root", root), fact("product", verified.product())]
+        }
+        Step::Chain => vec![match verified.crl() {
+            CrlStatus::Current { next_update } => fact("CRL", format!("next due {next_update}")),
+            CrlStatus::Stale { next_update } => {
+                fact("CRL", format!("STALE: the next was due {next_update}"))
+            }
+            CrlStatus::NotChecked => fact("CRL", "absent: revocation NOT CHECKED"),
+        }],
+        Step::ReportSignature => vec![fact("signed by", report.key_info.signing_key)],
+        Step::Identity => {
+            let owner = match verified.signer() {
+                Signer::Vcek { chip_id } => fact("CHIP_ID", hex(chip_id)),
+                Signer::Vlek { csp_id } => fact("CSP_ID", csp_id),
+            };
+            vec![owner, fact("REPORTED_TCB", reported)]
+        }
+        Step::Binding => vec![
+            fact("REPORT_DATA", hex(&report.report_data)),
+            fact("tlsSpkiSha256", hex(&claims.tls_spki_sha256)),
+        ],
+        Step::GuestPolicy => {
+            vec![fact("POLICY", format!("{:#x}", report.policy.0)), fact("VMPL", report.vmpl)]
+        }
+        Step::Measurement => {
+            let covers = match appraised.covers() {
+                Covers::Image => "the image",
+                Covers::Firmware => "FIRMWARE ONLY, IMAGE NOT PROVEN",
+            };
+            vec![
+                fact("MEASUREMENT", appraised.measurement()),
+                fact("covers", covers),
+                fact("imageVersion", claims.image_version.as_str()),
+                fact("seal", config.seal.as_str()),
+                fact("reveal", config.reveal.as_str()),
+                fact("owner_key", config.owner_key),
+            ]
+        }
+        Step::Platform => vec![
+            fact("CURRENT_TCB", current),
+            fact("COMMITTED_TCB", committed),
+            fact("LAUNCH_TCB", launch),
+            fact("PLATFORM_INFO", format!("{:#x}", report.platform_info.0)),
+        ],
+        Step::Chip => vec![fact("policy expires", appraised.policy_expires())],
+        Step::Instance => {
+            let store = phase.store_id().map(|id| fact("storeId", id));
+            let key = phase.instance_key().map(|key| fact("instanceKey", key));
+            [Some(fact("phase", phase.as_str())), store, key].into_iter().flatten().collect()
+        }
+    }
+}
