@@ -1,8 +1,26 @@
-//! The Neo Secrets server.
+//! The Neo Secrets server: a secrets store sealed to an AMD SEV-SNP virtual machine, which shows evidence
+//! of itself on every connection. [`run`] is all that a binary needs, besides a [`platform::Platform`].
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+mod api;
+pub mod config;
+mod evidence;
+mod files;
+mod limits;
+mod log;
 pub mod model;
+pub mod options;
+mod phase;
 pub mod platform;
 pub mod seal;
 pub mod secret;
+mod server;
 pub mod store;
+#[cfg(test)]
+mod testing;
+mod tls;
+
+pub use options::Options;
+pub use server::{RunError, Server, run};

@@ -1,2 +1,10 @@
-//! x
-fn main() {}
+//! `neo-secretsd`: the server on the real secure processor, the only platform that it knows.
+
+use std::process::ExitCode;
+
+use neo_secrets_server::options;
+use neo_secrets_server::platform::snp::SnpDevice;
+
+fn main() -> ExitCode {
+    options::main("neo-secretsd", &[], |options, _| SnpDevice::open(&options.data))
+}

@@ -3,6 +3,8 @@
 //! The framing of the answers is parsed in one place for every platform, so the simulated and the
 //! real one run the same code above this line.
 
+pub mod snp;
+
 use zeroize::Zeroizing;
 
 /// Bytes of a MSG_KEY_REQ as the guest device takes it.

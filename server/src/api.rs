@@ -1,0 +1,312 @@
+//! The HTTP API. Every request passes through [`answer`]: one order of checks, one error body, one log line.
+
+mod attestation;
+mod body;
+mod claim;
+mod error;
+mod health;
+mod json;
+mod keys;
+mod limiter;
+mod query;
+mod request;
+mod route;
+mod secrets;
+pub(crate) mod text;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use neo_secrets_attestation::binding::Exporter;
+use neo_secrets_attestation::config::OwnerKey;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::evidence::EvidenceQueue;
+use crate::limits;
+use crate::model::{AccountId, KeyId, Revision, Timestamp};
+use crate::phase::{Instance, Phase, Serving};
+use crate::store::{AuthError, StoreFailure};
+use body::Body;
+use error::ApiError;
+use limiter::{Exceeded, Limiter, Quota};
+use request::{Call, Peer};
+use route::Endpoint;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// What all requests share.
+pub struct Api {
+    instance: Arc<Instance>,
+    evidence: EvidenceQueue,
+    owner: OwnerKey,
+    requests: Limiter<KeyId>,
+    failures: Limiter<Peer>,
+}
+
+/// What one connection's requests share; made when its TLS handshake is done.
+pub struct Connection {
+    exporter: Option<Exporter>,
+    requests: AtomicUsize,
+}
+
+/// A call that went well.
+pub struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+    location: Option<String>,
+    revision: Option<Revision>,
+    object: Option<String>,
+}
+
+/// What the log line and the headers of an answer say, known bit by bit.
+struct Exchange {
+    request_id: String,
+    route: &'static str,
+    key: Option<KeyId>,
+    account: Option<AccountId>,
+    quota: Option<Quota>,
+}
+
+impl Api {
+    /// The API of an instance.
+    pub fn new(instance: Arc<Instance>, evidence: EvidenceQueue, config: &Config) -> Self {
+        let now = Instant::now();
+        let per_second = config.limits.requests_per_second_per_key;
+        let per_minute = config.limits.failed_authentications_per_minute;
+        Api {
+            instance,
+            evidence,
+            owner: config.attested.owner_key,
+            requests: Limiter::new(per_second, Duration::from_secs(1), limits::RATE_BUCKETS, now),
+            failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        request: &HttpRequest,
+        body: &mut Body,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, ApiError> {
+        let found = route::find(request.path()).ok_or(ApiError::UnknownPath)?;
+        exchange.route = found.template;
+        let endpoint = found.endpoint(request.method())?;
+        let query = request.query_string();
+        match endpoint {
+            Endpoint::Live => health::live(query, body).await,
+            Endpoint::Ready => health::ready(&self.instance, query, body).await,
+            Endpoint::Attestation => attestation::evidence(self, request, query, body).await,
+            Endpoint::Claim => claim::claim(self, request, query, body).await,
+            Endpoint::Keyed(keyed) => {
+                let Phase::Serving(ref serving) = *self.instance.phase() else {
+                    return Err(health::unavailable(&self.instance.phase()));
+                };
+                let caller = self.authenticate(request, serving, exchange).await?;
+                let (headers, id) = (request.headers(), found.id);
+                let call = Call { serving, caller, headers, query, body, id, now: now() };
+                keyed.call(call).await
+            }
+        }
+    }
+
+    /// Who calls; counts the call against the key's limit, or the failure against the peer's.
+    async fn authenticate(
+        &self,
+        request: &HttpRequest,
+        serving: &Serving,
+        exchange: &mut Exchange,
+    ) -> Result<crate::access::Caller, ApiError> {
+        let authenticated = match request::presented_key(request.headers())? {
+            Some(token) => serving.store.authenticate(&token, now()).await,
+            None => Err(AuthError::Unauthorized),
+        };
+        let caller = match authenticated {
+            Ok(caller) => caller,
+            Err(AuthError::Store(failure)) => return Err(store_failure(serving, &failure)),
+            Err(AuthError::Unauthorized) => {
+                // Only failures are refused here: who has a key is never locked out by a neighbour.
+                let peer = Peer::of(request);
+                return Err(match self.failures.take(peer, Instant::now()) {
+                    Ok(_) => ApiError::Unauthorized,
+                    Err(Exceeded { retry_after, .. }) => rate_limited(retry_after),
+                });
+            }
+        };
+        (exchange.key, exchange.account) = (Some(caller.key_id()), caller.account_id());
+        match self.requests.take(caller.key_id(), Instant::now()) {
+            Ok(quota) => {
+                exchange.quota = Some(quota);
+                Ok(caller)
+            }
+            Err(Exceeded { quota, retry_after }) => {
+                exchange.quota = Some(quota);
+                Err(rate_limited(retry_after))
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Of a connection with this exporter, if it has one.
+    pub fn new(exporter: Option<Exporter>) -> Self {
+        Connection { exporter, requests: AtomicUsize::new(0) }
+    }
+
+    /// A place among the connection's requests.
+    fn enter(&self) -> Result<Place<'_>, ApiError> {
+        let place = Place(&self.requests);
+        match self.requests.fetch_add(1, Ordering::Relaxed) {
+            before if before < limits::CONNECTION_REQUESTS => Ok(place),
+            _ => Err(rate_limited(Duration::from_secs(1))),
+        }
+    }
+}
+
+struct Place<'c>(&'c AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Answer {
+    fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        let body =
+            serde_json::to_vec(body).expect("structs of strings and numbers always serialize");
+        Answer { status, body, location: None, revision: None, object: None }
+    }
+
+    fn ok(body: &impl Serialize) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    /// Names the object in the log.
+    fn about(mut self, object: impl ToString) -> Self {
+        self.object = Some(object.to_string());
+        self
+    }
+}
+
+/// Answers one request. No other code makes a response.
+pub async fn answer(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+) -> HttpResponse {
+    let started = Instant::now();
+    let mut exchange = Exchange {
+        request_id: request::request_id(request.headers()),
+        route: "none",
+        key: None,
+        account: None,
+        quota: None,
+    };
+    let mut body = Body::new(request.headers(), payload);
+    let outcome = match request.conn_data::<Connection>().map(Connection::enter) {
+        Some(Ok(_place)) => api.dispatch(&request, &mut body, &mut exchange).await,
+        Some(Err(error)) => Err(error),
+        None => Err(ApiError::Internal),
+    };
+    if outcome.is_err() {
+        body.discard().await;
+    }
+    let (status, object) = match &outcome {
+        Ok(answer) => (answer.status, answer.object.as_deref()),
+        Err(error) => (error.status(), None),
+    };
+    tracing::info!(
+        request = ?exchange.request_id,
+        method = request::known_method(request.method()),
+        route = exchange.route,
+        status = status.as_u16(),
+        code = outcome.as_ref().err().map(ApiError::code),
+        ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        account = exchange.account.map(tracing::field::display),
+        key = exchange.key.map(tracing::field::display),
+        object,
+    );
+    response(outcome, &exchange)
+}
+
+fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpResponse {
+    let request_id = exchange.request_id.as_str();
+    match outcome {
+        Ok(Answer { status, body, location, revision, object: _ }) => {
+            let mut response = headed(status, exchange);
+            if let Some(location) = location {
+                response.insert_header((header::LOCATION, location));
+            }
+            if let Some(revision) = revision {
+                response.insert_header((header::ETAG, request::entity_tag(revision)));
+            }
+            response.body(body)
+        }
+        Err(error) => {
+            let mut response = headed(error.status(), exchange);
+            match &error {
+                ApiError::MethodNotAllowed { allow } => {
+                    response.insert_header((header::ALLOW, allow.as_str()));
+                }
+                ApiError::RateLimited { retry_after_seconds } => {
+                    response.insert_header((header::RETRY_AFTER, *retry_after_seconds));
+                }
+                ApiError::Unauthorized => {
+                    response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+                }
+                _ => {}
+            }
+            response.body(error.body(request_id))
+        }
+    }
+}
+
+/// The headers of every answer.
+fn headed(status: StatusCode, exchange: &Exchange) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    response.insert_header((REQUEST_ID, exchange.request_id.as_str()));
+    if let Some(Quota { limit, remaining, full_in }) = exchange.quota {
+        let reset = now().unix_seconds().saturating_add(seconds_up(full_in));
+        response.insert_header((RATE_LIMIT, limit));
+        response.insert_header((RATE_REMAINING, remaining));
+        response.insert_header((RATE_RESET, reset));
+    }
+    response
+}
+
+fn rate_limited(retry_after: Duration) -> ApiError {
+    ApiError::RateLimited { retry_after_seconds: seconds_up(retry_after).max(1) }
+}
+
+fn seconds_up(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// The store failed: the caller learns that, the log learns why.
+fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
+    match failure {
+        StoreFailure::Unavailable => {
+            serving.note_failure();
+            ApiError::unavailable("The store is unavailable.")
+        }
+        StoreFailure::Damaged { .. } => {
+            tracing::error!(%failure, "a record did not open");
+            ApiError::Internal
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,124 @@
+//! `POST /v1/claim`
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use neo_secrets_attestation::binding::claim_message;
+use neo_secrets_attestation::config::OwnerKey;
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
+use serde::Serialize;
+
+use super::body::Body;
+use super::error::ApiError;
+use super::json::Sent;
+use super::query::Query;
+use super::{Answer, Api, Connection, health, now};
+use crate::model::Label;
+use crate::phase::{ClaimError, Phase};
+use crate::store::{ClaimAnswer, StoreFailure};
+
+const FIELDS: &[&str] = &["ownerPublicKey", "signature", "accountName", "unlockHalf"];
+
+/// The first account's name where the claim has none.
+const ACCOUNT_NAME: &str = "default";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Claimed<'a> {
+    store_id: String,
+    instance_key: PublicKey,
+    owner_key: &'a str,
+    account: Account<'a>,
+    admin_key: &'a str,
+}
+
+#[derive(Serialize)]
+struct Account<'a> {
+    id: String,
+    name: &'a str,
+}
+
+/// Makes the caller the instance's owner, by a signature over this very connection.
+pub async fn claim(
+    api: &Api,
+    request: &HttpRequest,
+    query: &str,
+    body: &mut Body,
+) -> Result<Answer, ApiError> {
+    let phase = api.instance.phase();
+    if !matches!(*phase, Phase::Unclaimed(_) | Phase::Serving(_)) {
+        return Err(health::unavailable(&phase));
+    }
+    let connection = request.conn_data::<Connection>();
+    let exporter =
+        connection.and_then(|connection| connection.exporter).ok_or(ApiError::Internal)?;
+    let mut fields = body.json(FIELDS).await?;
+    Query::parse(query, &[])?;
+    let owner: PublicKey = parsed("ownerPublicKey", &fields.required_text("ownerPublicKey")?)?;
+    let signature: Signature = parsed("signature", &fields.required_text("signature")?)?;
+    let account_name = match fields.text("accountName")? {
+        Sent::Absent | Sent::Null => Label::parse(ACCOUNT_NAME.to_owned()),
+        Sent::Value(name) => Label::parse(name.to_string()),
+    };
+    let account_name =
+        account_name.map_err(|issue| ApiError::field("accountName", issue.to_string()))?;
+    if !matches!(fields.text("unlockHalf")?, Sent::Absent) {
+        let issue =
+            "is only for seal = \"unlock\"; this instance is sealed by its firmware key alone";
+        return Err(ApiError::field("unlockHalf", issue));
+    }
+
+    if owner.verify(&claim_message(&exporter), &signature).is_err() {
+        return Err(ApiError::Forbidden(
+            "The signature is not the owner's over this connection.".into(),
+        ));
+    }
+    match api.owner {
+        OwnerKey::Any => {}
+        OwnerKey::Named(named) if named == owner => {}
+        OwnerKey::Named(_) => {
+            return Err(ApiError::Forbidden("The configuration names another owner.".into()));
+        }
+    }
+    match api.instance.clone().claim(owner, account_name, now()).await {
+        Ok(answer) => Ok(claimed(&answer)),
+        Err(error) => Err(refused(api, &error)),
+    }
+}
+
+fn parsed<T>(field: &str, text: &str) -> Result<T, ApiError>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    text.parse().map_err(|error: T::Err| ApiError::field(field, error.to_string()))
+}
+
+fn claimed(answer: &ClaimAnswer) -> Answer {
+    let (owner_key, admin_key) = (answer.owner_token.to_text(), answer.admin_token.to_text());
+    let id = answer.account.to_string();
+    let body = Claimed {
+        store_id: answer.store_id.to_string(),
+        instance_key: answer.instance_key,
+        owner_key: &owner_key,
+        account: Account { id, name: answer.account_name.as_str() },
+        admin_key: &admin_key,
+    };
+    Answer::json(StatusCode::CREATED, &body).about(answer.account)
+}
+
+fn refused(api: &Api, error: &ClaimError) -> ApiError {
+    match error {
+        ClaimError::NotNow => health::unavailable(&api.instance.phase()),
+        ClaimError::AlreadyClaimed => ApiError::Conflict("The instance is already claimed.".into()),
+        ClaimError::Create(_) | ClaimError::Panicked => {
+            tracing::error!(%error, "the claim failed");
+            ApiError::unavailable("The store could not be made.")
+        }
+        ClaimError::Store(StoreFailure::Unavailable) => {
+            ApiError::unavailable("The store is unavailable.")
+        }
+        ClaimError::Store(failure @ StoreFailure::Damaged { .. }) => {
+            tracing::error!(%failure, "a record did not open");
+            ApiError::Internal
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `/v1/api-keys`
+
+use actix_web::http::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::json::Sent;
+use super::request::Call;
+use super::{Answer, store_failure};
+use crate::access::{Admin, Globs, Permissions, Scope};
+use crate::model::{ApiKey, Issue, KeyId, Label, NewKey, Overlap};
+use crate::store::{CreateKeyError, RevokeKeyError, RotateKeyError};
+
+/// A key; its token only where it was just made.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Key<'k> {
+    id: String,
+    name: &'k str,
+    permissions: Vec<&'static str>,
+    secrets: Option<Vec<&'k str>>,
+    expires_at: Option<String>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'k str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'k> {
+    api_keys: Vec<Key<'k>>,
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    success: bool,
+    message: &'static str,
+}
+
+/// `GET /v1/api-keys`
+pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Admin>()?;
+    call.query(&[]).await?;
+    let listed = call.serving.store.list_keys(&grant);
+    let keys = listed.map_err(|failure| store_failure(call.serving, &failure))?;
+    Ok(Answer::ok(&List { api_keys: keys.iter().map(|key| Key::of(key, None)).collect() }))
+}
+
+/// `POST /v1/api-keys`
+pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Admin>()?;
+    let mut fields = call.json(&["name", "permissions", "secrets", "expiresAt"]).await?;
+    let ruled = |name: &'static str| move |issue: Issue| ApiError::field(name, issue.to_string());
+    let name = fields.required_text("name")?;
+    let name = Label::parse(name.to_string()).map_err(ruled("name"))?;
+    let permissions = fields.required_texts("permissions")?;
+    let permissions = Permissions::parse(permissions.iter().map(String::as_str));
+    let permissions = permissions.map_err(ruled("permissions"))?;
+    let scope = match fields.texts("secrets")? {
+        Sent::Absent | Sent::Null => Scope::All,
+        Sent::Value(globs) => Scope::Names(Globs::parse(globs).map_err(ruled("secrets"))?),
+    };
+    let expires_at = match fields.text("expiresAt")?.optional() {
+        None => None,
+        Some(time) => Some(time.parse().map_err(ruled("expiresAt"))?),
+    };
+    let new = NewKey { name, permissions, scope, expires_at };
+    let created = call.serving.store.create_key(grant, new, call.now).await;
+    let (key, token) = created.map_err(|error| match error {
+        CreateKeyError::PermissionsExceed => ApiError::Forbidden(
+            "This key issues only keys whose permissions lie within its own.".into(),
+        ),
+        CreateKeyError::ScopeExceeds => ApiError::Forbidden(
+            "This key issues only keys whose secrets lie within its own patterns.".into(),
+        ),
+        CreateKeyError::QuotaExceeded { limit } => {
+            ApiError::QuotaExceeded(format!("The account has its limit of {limit} keys.").into())
+        }
+        CreateKeyError::Store(failure) => store_failure(call.serving, &failure),
+    })?;
+    let answer = Answer::json(StatusCode::CREATED, &Key::of(&key, Some(&token.to_text())));
+    Ok(answer.about(key.id))
+}
+
+/// `DELETE /v1/api-keys/{id}`
+pub async fn revoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Admin>()?;
+    call.query(&[]).await?;
+    let id: KeyId = call.object()?;
+    call.serving.store.revoke_key(grant, id).await.map_err(|error| match error {
+        RevokeKeyError::NotFound => ApiError::NotFound,
+        RevokeKeyError::LastAdmin => ApiError::Conflict(
+            "This is the account's last admin key that reaches every secret and does not expire."
+                .into(),
+        ),
+        RevokeKeyError::Store(failure) => store_failure(call.serving, &failure),
+    })?;
+    let body = Revoked { success: true, message: "API key revoked successfully" };
+    Ok(Answer::ok(&body).about(id))
+}
+
+/// `POST /v1/api-keys/{id}/rotate`
+pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Admin>()?;
+    let mut fields = call.json(&["overlapSeconds"]).await?;
+    let overlap = Overlap::from_seconds(fields.required_integer("overlapSeconds")?);
+    let overlap = overlap.map_err(|issue| ApiError::field("overlapSeconds", issue.to_string()))?;
+    let id: KeyId = call.object()?;
+    let rotated = call.serving.store.rotate_key(grant, id, overlap, call.now).await;
+    let (key, token) = rotated.map_err(|error| match error {
+        RotateKeyError::NotFound => ApiError::NotFound,
+        RotateKeyError::Store(failure) => store_failure(call.serving, &failure),
+    })?;
+    Ok(Answer::ok(&Key::of(&key, Some(&token.to_text()))).about(key.id))
+}
+
+impl<'k> Key<'k> {
+    fn of(key: &'k ApiKey, token: Option<&'k str>) -> Self {
+        Key {
+            id: key.id.to_string(),
+            name: key.name.as_str(),
+            permissions: key.permissions.iter().map(|permission| permission.as_str()).collect(),
+            secrets: match &key.scope {
+                Scope::All => None,
+                Scope::Names(globs) => Some(globs.iter().map(|glob| glob.as_str()).collect()),
+            },
+            expires_at: key.expires_at.map(|time| time.to_string()),
+            created_at: key.created_at.to_string(),
+            key: token,
+        }
+    }
+}

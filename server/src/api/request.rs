@@ -1,0 +1,245 @@
+//! What a request's headers say.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap};
+use data_encoding::BASE64URL_NOPAD;
+
+use super::body::Body;
+use super::error::ApiError;
+use super::json::Object;
+use super::query::Query;
+use crate::access::{Caller, Grant, Right, Token};
+use crate::limits;
+use crate::model::{Revision, Timestamp};
+use crate::phase::Serving;
+use crate::secret;
+
+/// A call that has authenticated.
+pub struct Call<'a> {
+    /// The open store.
+    pub serving: &'a Serving,
+    /// Who calls.
+    pub caller: Caller,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// The raw query.
+    pub query: &'a str,
+    /// The body, unread.
+    pub body: &'a mut Body,
+    /// The id in the path, unparsed.
+    pub id: &'a str,
+    /// When it came.
+    pub now: Timestamp,
+}
+
+impl Call<'_> {
+    /// The caller's right.
+    ///
+    /// # Errors
+    /// 403, naming the permission.
+    pub fn grant<R: Right>(&self) -> Result<Grant<R>, ApiError> {
+        self.caller.grant().map_err(|denied| {
+            let permission = denied.permission.as_str();
+            ApiError::Forbidden(format!("This key lacks the permission {permission}.").into())
+        })
+    }
+
+    /// The body of a call that takes no query.
+    ///
+    /// # Errors
+    /// 415, 413, 400
+    pub async fn json(&mut self, known: &[&str]) -> Result<Object, ApiError> {
+        let object = self.body.json(known).await?;
+        Query::parse(self.query, &[])?;
+        Ok(object)
+    }
+
+    /// The query of a call that takes no body.
+    ///
+    /// # Errors
+    /// 413, 400
+    pub async fn query(&mut self, known: &[&str]) -> Result<Query, ApiError> {
+        self.body.none().await?;
+        Query::parse(self.query, known)
+    }
+
+    /// The object in the path. What is no id is an object that there is not.
+    ///
+    /// # Errors
+    /// 404
+    pub fn object<T: std::str::FromStr>(&self) -> Result<T, ApiError> {
+        self.id.parse().map_err(|_| ApiError::NotFound)
+    }
+}
+
+/// A peer whose failures are counted together: an IPv4 address, or an IPv6 network of 64 bits, which one
+/// subscriber has all of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(IpAddr);
+
+impl Peer {
+    /// The peer of a request.
+    pub fn of(request: &HttpRequest) -> Self {
+        Self::at(request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip()))
+    }
+
+    fn at(address: IpAddr) -> Self {
+        Peer(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+            address => address,
+        })
+    }
+}
+
+/// The caller's request id, where it is one, else a new one.
+pub fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(super::REQUEST_ID).map(|id| id.as_bytes()).unwrap_or_default();
+    let fits = (1..=limits::REQUEST_ID_BYTES).contains(&given.len());
+    match str::from_utf8(given) {
+        Ok(id) if fits && given.iter().all(u8::is_ascii_graphic) => id.to_owned(),
+        _ => {
+            // Without randomness a request still is answered; its id only finds it in the log.
+            let random: [u8; 12] = secret::random_array().unwrap_or_default();
+            format!("req_{}", BASE64URL_NOPAD.encode(&random))
+        }
+    }
+}
+
+/// The token that a request presents, if it has the form of one.
+///
+/// # Errors
+/// 400 where two headers present different keys.
+pub fn presented_key(headers: &HeaderMap) -> Result<Option<Token>, ApiError> {
+    let bearer = headers.get_all(header::AUTHORIZATION).filter_map(|value| {
+        let (scheme, key) = value.as_bytes().split_first_chunk::<7>()?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    });
+    let plain = headers.get_all("x-api-key").map(|value| value.as_bytes().trim_ascii());
+    let mut keys = bearer.chain(plain);
+    let Some(key) = keys.next() else { return Ok(None) };
+    if keys.any(|other| other != key) {
+        return Err(ApiError::invalid("The request presents two different API keys."));
+    }
+    Ok(str::from_utf8(key).ok().and_then(Token::parse))
+}
+
+/// The `ETag` of a revision.
+pub fn entity_tag(revision: Revision) -> String {
+    format!("\"{}\"", revision.0)
+}
+
+/// The revision that `If-Match` asks for; `None` where any will do. A well-formed tag that is not one of ours
+/// (a weak one, too) asks for revision 0, which no secret has.
+///
+/// # Errors
+/// 400 for what is not one entity tag or `*`.
+pub fn expected_revision(headers: &HeaderMap) -> Result<Option<Revision>, ApiError> {
+    let mut values = headers.get_all(header::IF_MATCH);
+    let Some(value) = values.next() else { return Ok(None) };
+    let malformed = || ApiError::field("If-Match", "must be one entity tag, such as \"3\", or *");
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let value = value.to_str().map_err(|_| malformed())?.trim_ascii();
+    if value == "*" {
+        return Ok(None);
+    }
+    let (weak, tag) = match value.strip_prefix("W/") {
+        Some(tag) => (true, tag),
+        None => (false, value),
+    };
+    let opaque = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    let opaque = opaque.filter(|opaque| !opaque.contains('"')).ok_or_else(malformed)?;
+    let revision = opaque.parse().map_or(Revision(0), Revision);
+    let ours = !weak && entity_tag(revision) == tag;
+    Ok(Some(if ours { revision } else { Revision(0) }))
+}
+
+/// The method's name for the log, where nothing that a peer made up may stand.
+pub fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn headers(list: &[(&str, &str)]) -> HeaderMap {
+        let request = list.iter().fold(TestRequest::default(), |request, (name, value)| {
+            request.append_header((*name, *value))
+        });
+        request.to_http_request().headers().clone()
+    }
+
+    #[test]
+    fn keeps_the_callers_request_id_where_it_is_one() {
+        let id = |value: &str| request_id(&headers(&[("x-request-id", value)]));
+        assert_eq!(id("abc-1"), "abc-1");
+        let longest = "x".repeat(128);
+        assert_eq!(id(&longest), longest);
+        for bad in ["", "a b", "x".repeat(129).as_str()] {
+            assert!(id(bad).starts_with("req_"), "{bad}");
+        }
+        assert_ne!(id(""), id(""));
+    }
+
+    #[test]
+    fn a_key_is_found_in_either_header_and_must_be_one() {
+        let token = format!("neo_{}", "A".repeat(43));
+        let other = format!("neo_{}", "E".repeat(43));
+        let bearer = format!("Bearer {token}");
+        let found = |list: &[(&str, &str)]| presented_key(&headers(list)).map(|key| key.is_some());
+        assert_eq!(found(&[("authorization", &bearer)]), Ok(true));
+        assert_eq!(found(&[("authorization", &format!("bEARER  {token}"))]), Ok(true));
+        assert_eq!(found(&[("x-api-key", &token)]), Ok(true));
+        assert_eq!(found(&[("x-api-key", &token), ("authorization", &bearer)]), Ok(true));
+        let two = Err(ApiError::invalid("The request presents two different API keys."));
+        assert_eq!(found(&[("x-api-key", &other), ("authorization", &bearer)]), two);
+        assert_eq!(found(&[("x-api-key", &other), ("x-api-key", &token)]), two);
+        for nothing in ["", "Bearer", "Bearer ", "Basic Zm9vOmJhcg==", "Bearer neo_x", &token] {
+            assert_eq!(found(&[("authorization", nothing)]), Ok(false), "{nothing}");
+        }
+        assert_eq!(found(&[]), Ok(false));
+    }
+
+    #[test]
+    fn if_match_takes_one_tag() {
+        let expected = |value: &str| expected_revision(&headers(&[("if-match", value)]));
+        assert_eq!(expected_revision(&HeaderMap::new()), Ok(None));
+        assert_eq!(expected("*"), Ok(None));
+        assert_eq!(expected("\"3\""), Ok(Some(Revision(3))));
+        for foreign in ["W/\"3\"", "\"03\"", "\"x\"", "\"\"", "\"99999999999999999999\"", "\"+3\""]
+        {
+            assert_eq!(expected(foreign), Ok(Some(Revision(0))), "{foreign}");
+        }
+        for malformed in ["3", "\"3", "\"1\", \"2\"", "", "\"", "W/3"] {
+            let Err(ApiError::Invalid { field: Some(_), .. }) = expected(malformed) else {
+                panic!("{malformed}");
+            };
+        }
+    }
+
+    #[test]
+    fn a_peer_is_an_address_or_a_network() {
+        let at = |text: &str| Peer::at(text.parse().unwrap());
+        assert_eq!(at("::ffff:10.0.0.1"), at("10.0.0.1"));
+        assert_ne!(at("10.0.0.1"), at("10.0.0.2"));
+        assert_eq!(at("2001:db8::1"), at("2001:db8::ffff:0:0:1"));
+        assert_ne!(at("2001:db8:0:1::1"), at("2001:db8:0:2::1"));
+    }
+}

@@ -1,0 +1,194 @@
+//! The route table: paths, their methods, and what each does.
+
+use actix_web::http::Method;
+
+use super::error::ApiError;
+use super::request::Call;
+use super::{Answer, keys, secrets};
+
+/// What a method of a path does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/healthz`
+    Live,
+    /// `/readyz`
+    Ready,
+    /// `/v1/attestation`
+    Attestation,
+    /// `/v1/claim`
+    Claim,
+    /// Needs an open store and an API key.
+    Keyed(Keyed),
+}
+
+/// A call with an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyed {
+    /// `GET /v1/secrets`
+    ListSecrets,
+    /// `POST /v1/secrets`
+    CreateSecret,
+    /// `GET /v1/secrets/{id}`
+    ReadSecret,
+    /// `PUT /v1/secrets/{id}`
+    UpdateSecret,
+    /// `DELETE /v1/secrets/{id}`
+    DeleteSecret,
+    /// `GET /v1/api-keys`
+    ListKeys,
+    /// `POST /v1/api-keys`
+    CreateKey,
+    /// `DELETE /v1/api-keys/{id}`
+    RevokeKey,
+    /// `POST /v1/api-keys/{id}/rotate`
+    RotateKey,
+}
+
+impl Keyed {
+    /// Does it.
+    pub async fn call(self, call: Call<'_>) -> Result<Answer, ApiError> {
+        match self {
+            Keyed::ListSecrets => secrets::list(call).await,
+            Keyed::CreateSecret => secrets::create(call).await,
+            Keyed::ReadSecret => secrets::read(call).await,
+            Keyed::UpdateSecret => secrets::update(call).await,
+            Keyed::DeleteSecret => secrets::delete(call).await,
+            Keyed::ListKeys => keys::list(call).await,
+            Keyed::CreateKey => keys::create(call).await,
+            Keyed::RevokeKey => keys::revoke(call).await,
+            Keyed::RotateKey => keys::rotate(call).await,
+        }
+    }
+}
+
+struct Route {
+    template: &'static str,
+    methods: &'static [(Method, Endpoint)],
+}
+
+const ROUTES: &[Route] = &[
+    Route { template: "/healthz", methods: &[(Method::GET, Endpoint::Live)] },
+    Route { template: "/readyz", methods: &[(Method::GET, Endpoint::Ready)] },
+    Route { template: "/v1/attestation", methods: &[(Method::GET, Endpoint::Attestation)] },
+    Route { template: "/v1/claim", methods: &[(Method::POST, Endpoint::Claim)] },
+    Route {
+        template: "/v1/secrets",
+        methods: &[
+            (Method::GET, Endpoint::Keyed(Keyed::ListSecrets)),
+            (Method::POST, Endpoint::Keyed(Keyed::CreateSecret)),
+        ],
+    },
+    Route {
+        template: "/v1/secrets/{id}",
+        methods: &[
+            (Method::GET, Endpoint::Keyed(Keyed::ReadSecret)),
+            (Method::PUT, Endpoint::Keyed(Keyed::UpdateSecret)),
+            (Method::DELETE, Endpoint::Keyed(Keyed::DeleteSecret)),
+        ],
+    },
+    Route {
+        template: "/v1/api-keys",
+        methods: &[
+            (Method::GET, Endpoint::Keyed(Keyed::ListKeys)),
+            (Method::POST, Endpoint::Keyed(Keyed::CreateKey)),
+        ],
+    },
+    Route {
+        template: "/v1/api-keys/{id}",
+        methods: &[(Method::DELETE, Endpoint::Keyed(Keyed::RevokeKey))],
+    },
+    Route {
+        template: "/v1/api-keys/{id}/rotate",
+        methods: &[(Method::POST, Endpoint::Keyed(Keyed::RotateKey))],
+    },
+];
+
+/// A path of the table, and the id in it ("" where it has none).
+pub struct Found<'p> {
+    /// As in the table; safe to log.
+    pub template: &'static str,
+    /// As the caller wrote it.
+    pub id: &'p str,
+    methods: &'static [(Method, Endpoint)],
+}
+
+/// Finds a path. Paths and ids have one spelling: a percent-encoded one is another path.
+pub fn find(path: &str) -> Option<Found<'_>> {
+    ROUTES.iter().find_map(|route| {
+        let id = id_in(path, route.template)?;
+        Some(Found { template: route.template, id, methods: route.methods })
+    })
+}
+
+fn id_in<'p>(path: &'p str, template: &str) -> Option<&'p str> {
+    let (mut parts, mut id) = (path.split('/'), "");
+    for expected in template.split('/') {
+        let part = parts.next()?;
+        match expected {
+            "{id}" if !part.is_empty() => id = part,
+            _ if part == expected => {}
+            _ => return None,
+        }
+    }
+    parts.next().is_none().then_some(id)
+}
+
+impl Found<'_> {
+    /// What this method does here. `HEAD` does what `GET` does; the connection leaves the body out.
+    ///
+    /// # Errors
+    /// 405
+    pub fn endpoint(&self, method: &Method) -> Result<Endpoint, ApiError> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        match self.methods.iter().find(|(known, _)| known == method) {
+            Some((_, endpoint)) => Ok(*endpoint),
+            None => {
+                let names = self.methods.iter().map(|(known, _)| match *known {
+                    Method::GET => "GET, HEAD",
+                    ref other => other.as_str(),
+                });
+                Err(ApiError::MethodNotAllowed { allow: names.collect::<Vec<_>>().join(", ") })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_paths_by_their_one_spelling() {
+        let id = |path| find(path).map(|found| (found.template, found.id));
+        assert_eq!(id("/v1/secrets"), Some(("/v1/secrets", "")));
+        assert_eq!(id("/v1/secrets/sec_x"), Some(("/v1/secrets/{id}", "sec_x")));
+        assert_eq!(id("/v1/api-keys/k/rotate"), Some(("/v1/api-keys/{id}/rotate", "k")));
+        for path in [
+            "",
+            "/",
+            "*",
+            "/v1",
+            "/v1/secrets/",
+            "/v1/secrets/x/",
+            "/v1/secrets/x/y",
+            "//v1/secrets",
+            "/V1/secrets",
+            "/v1/%73ecrets",
+            "/v1/api-keys//rotate",
+            "/v1/secrets/{id}/z",
+        ] {
+            assert_eq!(id(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_the_methods_that_a_path_has() {
+        let allow = |path, method: &Method| find(path).unwrap().endpoint(method);
+        assert_eq!(allow("/healthz", &Method::HEAD), Ok(Endpoint::Live));
+        let refused = |allow: &str| Err(ApiError::MethodNotAllowed { allow: allow.to_owned() });
+        assert_eq!(allow("/v1/secrets", &Method::PATCH), refused("GET, HEAD, POST"));
+        assert_eq!(allow("/v1/secrets/x", &Method::POST), refused("GET, HEAD, PUT, DELETE"));
+        assert_eq!(allow("/v1/claim", &Method::GET), refused("POST"));
+        assert_eq!(allow("/v1/claim", &Method::HEAD), refused("POST"));
+    }
+}

@@ -1,0 +1,251 @@
+//! `/v1/secrets`
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::error::ApiError;
+use super::json::{Object, Sent};
+use super::request::{Call, expected_revision};
+use super::{Answer, store_failure};
+use crate::access::{Admin, Read, Write};
+use crate::limits;
+use crate::model::{
+    Change, Description, Field, NamePrefix, NewSecret, Page, Secret, SecretId, SecretName,
+    SecretValue, Tags, Timestamp,
+};
+use crate::store::{CreateSecretError, DeleteSecretError, ReadError, UpdateSecretError};
+
+/// A secret in a list: exactly these four fields.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item<'s> {
+    id: String,
+    name: &'s str,
+    created_at: String,
+    updated_at: String,
+}
+
+/// A secret's metadata: everything but the value.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'s> {
+    id: String,
+    name: &'s str,
+    description: Option<&'s str>,
+    created_at: String,
+    updated_at: String,
+    version: u32,
+    tags: &'s BTreeMap<String, String>,
+    expires_at: Option<String>,
+    expired: bool,
+}
+
+#[derive(Serialize)]
+struct List<T> {
+    secrets: Vec<T>,
+    pagination: Pagination,
+}
+
+#[derive(Serialize)]
+struct Pagination {
+    total: u64,
+    limit: u64,
+    offset: u64,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    success: bool,
+    message: &'static str,
+}
+
+/// `GET /v1/secrets?limit=&offset=&prefix=&detail=full`
+pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Read>()?;
+    let query = call.query(&["limit", "offset", "prefix", "detail"]).await?;
+    let limit = query.number("limit", limits::PAGE_ITEMS, limits::PAGE_ITEMS_DEFAULT)?;
+    let offset = query.number("offset", 0..=limits::PAGE_OFFSET_MAX, 0)?;
+    let prefix = query
+        .value("prefix")
+        .map(|prefix| NamePrefix::parse(prefix.to_owned()))
+        .transpose()
+        .map_err(|issue| ApiError::field("prefix", issue.to_string()))?;
+    let full = match query.value("detail") {
+        None => false,
+        Some("full") => true,
+        Some(_) => return Err(ApiError::field("detail", "must be full, or absent")),
+    };
+    let page = Page { limit: usize::try_from(limit).unwrap_or(usize::MAX), offset, prefix };
+    let listed = call.serving.store.list_secrets(&grant, &page);
+    let page = listed.map_err(|failure| store_failure(call.serving, &failure))?;
+    let pagination = Pagination { total: page.total, limit, offset };
+    Ok(if full {
+        let secrets = page.items.iter().map(|secret| Metadata::of(secret, call.now)).collect();
+        Answer::ok(&List { secrets, pagination })
+    } else {
+        Answer::ok(&List { secrets: page.items.iter().map(Item::of).collect(), pagination })
+    })
+}
+
+/// `POST /v1/secrets`
+pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Write>()?;
+    let mut fields = call.json(&["name", "value", "description", "tags", "expiresAt"]).await?;
+    let name = ruled("name", SecretName::parse(fields.required_text("name")?.to_string()))?;
+    let value = value(fields.required_text("value")?)?;
+    let description = set(description(&mut fields)?);
+    let tags = set(tags(&mut fields)?).unwrap_or_default();
+    let expires_at = set(expires_at(&mut fields)?);
+    let new = NewSecret { name, value, description, tags, expires_at };
+    let created = call.serving.store.create_secret(grant, new, call.now).await;
+    let secret = created.map_err(|error| match error {
+        CreateSecretError::OutsideScope => {
+            ApiError::Forbidden("This key does not reach secrets of that name.".into())
+        }
+        CreateSecretError::NameTaken => {
+            ApiError::Conflict("A secret of that name exists already.".into())
+        }
+        CreateSecretError::QuotaExceeded { limit } => {
+            ApiError::QuotaExceeded(format!("The account has its limit of {limit} secrets.").into())
+        }
+        CreateSecretError::Store(failure) => store_failure(call.serving, &failure),
+    })?;
+    let location = Some(format!("/v1/secrets/{}", secret.id));
+    Ok(Answer { location, ..metadata(StatusCode::CREATED, &secret, call.now) })
+}
+
+/// `GET /v1/secrets/{id}`
+pub async fn read(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Read>()?;
+    call.query(&[]).await?;
+    let secret =
+        call.serving.store.secret(&grant, call.object()?).map_err(|error| match error {
+            ReadError::NotFound => ApiError::NotFound,
+            ReadError::Store(failure) => store_failure(call.serving, &failure),
+        })?;
+    Ok(metadata(StatusCode::OK, &secret, call.now))
+}
+
+/// `PUT /v1/secrets/{id}`
+pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Write>()?;
+    let mut fields = call.json(&["value", "description", "tags", "expiresAt"]).await?;
+    if fields.is_empty() {
+        return Err(ApiError::invalid("The body changes nothing; give at least one field."));
+    }
+    let value = match fields.text("value")? {
+        Sent::Absent => None,
+        Sent::Null => return Err(ApiError::field("value", "cannot be cleared")),
+        Sent::Value(text) => Some(value(text)?),
+    };
+    let change = Change {
+        value,
+        description: description(&mut fields)?,
+        tags: tags(&mut fields)?,
+        expires_at: expires_at(&mut fields)?,
+    };
+    let expected = expected_revision(call.headers)?;
+    let id: SecretId = call.object()?;
+    let updated = call.serving.store.update_secret(grant, id, change, expected, call.now).await;
+    let secret = updated.map_err(|error| match error {
+        UpdateSecretError::NotFound => ApiError::NotFound,
+        UpdateSecretError::RevisionMismatch { .. } => ApiError::PreconditionFailed,
+        UpdateSecretError::Store(failure) => store_failure(call.serving, &failure),
+    })?;
+    Ok(metadata(StatusCode::OK, &secret, call.now))
+}
+
+/// `DELETE /v1/secrets/{id}`
+pub async fn delete(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Admin>()?;
+    call.query(&[]).await?;
+    if call.headers.contains_key(header::IF_MATCH) {
+        // Ignored, it would delete what the caller did not mean.
+        return Err(ApiError::field("If-Match", "is honoured by PUT only"));
+    }
+    let id: SecretId = call.object()?;
+    call.serving.store.delete_secret(grant, id).await.map_err(|error| match error {
+        DeleteSecretError::NotFound => ApiError::NotFound,
+        DeleteSecretError::Store(failure) => store_failure(call.serving, &failure),
+    })?;
+    let body = Deleted { success: true, message: "Secret deleted successfully" };
+    Ok(Answer::ok(&body).about(id))
+}
+
+fn value(mut text: Zeroizing<String>) -> Result<SecretValue, ApiError> {
+    ruled("value", SecretValue::parse(std::mem::take(&mut *text)))
+}
+
+fn description(fields: &mut Object) -> Result<Field<Description>, ApiError> {
+    field("description", fields.text("description")?, |text| Description::parse(text.to_string()))
+}
+
+fn tags(fields: &mut Object) -> Result<Field<Tags>, ApiError> {
+    field("tags", fields.text_pairs("tags")?, |pairs| Tags::parse(pairs.into_iter().collect()))
+}
+
+/// A time in `expiresAt`; one that is past already is allowed.
+fn expires_at(fields: &mut Object) -> Result<Field<Timestamp>, ApiError> {
+    field("expiresAt", fields.text("expiresAt")?, |text| text.parse())
+}
+
+fn field<S, T>(
+    name: &str,
+    sent: Sent<S>,
+    parse: impl FnOnce(S) -> Result<T, crate::model::Issue>,
+) -> Result<Field<T>, ApiError> {
+    match sent {
+        Sent::Absent => Ok(Field::Keep),
+        Sent::Null => Ok(Field::Clear),
+        Sent::Value(value) => ruled(name, parse(value)).map(Field::Set),
+    }
+}
+
+/// At creation there is nothing to keep or clear.
+fn set<T>(field: Field<T>) -> Option<T> {
+    match field {
+        Field::Keep | Field::Clear => None,
+        Field::Set(value) => Some(value),
+    }
+}
+
+fn ruled<T>(name: &str, parsed: Result<T, crate::model::Issue>) -> Result<T, ApiError> {
+    parsed.map_err(|issue| ApiError::field(name, issue.to_string()))
+}
+
+fn metadata(status: StatusCode, secret: &Secret, now: Timestamp) -> Answer {
+    let revision = Some(secret.revision);
+    let answer = Answer::json(status, &Metadata::of(secret, now)).about(secret.id);
+    Answer { revision, ..answer }
+}
+
+impl<'s> Item<'s> {
+    fn of(secret: &'s Secret) -> Self {
+        Item {
+            id: secret.id.to_string(),
+            name: secret.name.as_str(),
+            created_at: secret.created_at.to_string(),
+            updated_at: secret.updated_at.to_string(),
+        }
+    }
+}
+
+impl<'s> Metadata<'s> {
+    fn of(secret: &'s Secret, now: Timestamp) -> Self {
+        Metadata {
+            id: secret.id.to_string(),
+            name: secret.name.as_str(),
+            description: secret.description.as_ref().map(Description::as_str),
+            created_at: secret.created_at.to_string(),
+            updated_at: secret.updated_at.to_string(),
+            version: secret.version.0,
+            tags: secret.tags.pairs(),
+            expires_at: secret.expires_at.map(|time| time.to_string()),
+            expired: secret.is_expired(now),
+        }
+    }
+}

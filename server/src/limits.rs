@@ -1,0 +1,106 @@
+//! Every bound of the server, with its reason. What an operator may set has its bounds in
+//! [`crate::config`].
+
+use std::time::Duration;
+
+// Configuration and command line.
+
+/// A configuration travels in every evidence document, whose claims allow this much.
+pub const CONFIG_BYTES: u64 = 65_536;
+/// Names in the server's certificate: more would not fit one TLS flight.
+pub const CERTIFICATE_NAMES: usize = 32;
+/// RFC 1035: the longest domain name.
+pub const CERTIFICATE_NAME_BYTES: usize = 253;
+/// A DER certificate of the chip's chain: genuine ones have under 2,000 bytes.
+pub const ENDORSEMENT_BYTES: u64 = 8_192;
+/// A DER CRL: AMD's have under 2,000 bytes, and the document allows this much.
+pub const CRL_BYTES: u64 = 65_536;
+
+// Requests.
+
+/// Body limit of the API contract. The largest legitimate body is a 64 KiB value, every byte of it escaped
+/// to six: 384 KiB.
+pub const BODY_BYTES: usize = 1_048_576;
+/// What is read and dropped of a refused request's body, so that its connection lives on.
+pub const DISCARD_BYTES: usize = 131_072;
+/// A secret with tags is an object in an object; a list of permissions is a list in an object.
+pub const JSON_DEPTH: usize = 4;
+/// Members of one object or list of a body. Tags, the largest, may have 20.
+pub const JSON_MEMBERS: usize = 1_000;
+/// How much of a caller's own word (an unknown field's name) an error message repeats.
+pub const ECHO_CHARACTERS: usize = 64;
+/// Length of a caller's `X-Request-ID`, per the API contract.
+pub const REQUEST_ID_BYTES: usize = 128;
+/// A query has at most two parameters of under 100 bytes.
+pub const QUERY_BYTES: usize = 1_024;
+/// A page of a list, per the API contract.
+pub const PAGE_ITEMS: std::ops::RangeInclusive<u64> = 1..=100;
+/// A page of a list where the caller names none, per the API contract.
+pub const PAGE_ITEMS_DEFAULT: u64 = 20;
+/// The furthest offset into a list: what a JSON number holds exactly everywhere.
+pub const PAGE_OFFSET_MAX: u64 = (1 << 53) - 1;
+
+// Time that a peer may take.
+
+/// TLS handshake; two round trips on a bad link.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first request's head, once TLS stands.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A whole body: 1 MiB at 35 KB/s.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A body that is only read to be dropped.
+pub const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
+/// An idle connection; each costs a peer one verification to replace.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a closing connection may take to close.
+pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests in flight on one HTTP/2 connection: without it, one connection could hold any number of bodies.
+pub const CONNECTION_REQUESTS: usize = 128;
+/// TLS handshakes at a time, for each worker.
+pub const HANDSHAKES: usize = 512;
+/// Requests get this long to end after SIGTERM; the listener looks once a second.
+pub const DRAIN_SECONDS: u64 = 2;
+/// [`DRAIN_SECONDS`], and a second for the listener to notice; with [`STORE_END_TIMEOUT`] below five seconds.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(3_200);
+/// The store's own end: one commit and one sync.
+pub const STORE_END_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+// The secure processor.
+
+/// Leaves of one Merkle batch (SPEC.md, 2): also the length of the queue before it.
+pub const BATCH_LEAVES: usize = 65_536;
+/// How long a caller waits for evidence: a few reports of a throttled processor.
+pub const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one report is tried again while the processor is busy; below [`EVIDENCE_TIMEOUT`], so that the
+/// caller hears of it.
+pub const REPORT_PATIENCE: Duration = Duration::from_secs(10);
+/// First pause after "busy"; doubled up to [`BUSY_PAUSE_MAX`].
+pub const BUSY_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// Longest pause after "busy": the processor gives a few reports a second.
+pub const BUSY_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+// Rate limits.
+
+/// Keys whose buckets are remembered. A bucket that has been idle for a second is full, so forgetting it is free.
+pub const RATE_BUCKETS: usize = 65_536;
+/// Peers whose failed authentications are counted; beyond it they share one count.
+pub const FAILURE_PEERS: usize = 16_384;
+
+// The store.
+
+/// The engine's page cache: the tree's upper pages and the accounts at work. Idle memory stays under 40 MiB.
+pub const ENGINE_CACHE_BYTES: usize = 16 * 1_048_576;
+/// A sealed record: the largest is the metadata of a secret with full tags and a hundred versions.
+pub const RECORD_BYTES: usize = 262_144;
+/// Plaintext of a record is padded to this at least: most metadata then look alike.
+pub const RECORD_PADDED_BYTES_MIN: usize = 256;
+/// The slot table: 16 slots of under 500 bytes.
+pub const SLOT_TABLE_BYTES: usize = 8_192;
+/// Slots of a table: one per way in, and a store has few.
+pub const SLOTS: usize = 16;
+/// Writes that wait for the writer; the next ones wait for a place. With 64 KiB values: 16 MiB.
+pub const WRITE_QUEUE: usize = 256;
+/// Writes that share one commit: more would only lengthen the wait for the first.
+pub const WRITE_BATCH: usize = 256;
+/// Accounts whose keys are kept in memory: under 200 bytes each.
+pub const ACCOUNT_KEYS_CACHED: usize = 4_096;

@@ -1,0 +1,21 @@
+//! Logs: structured lines on stderr. Ids, codes and times only: never a name, a value, a key, a nonce, a
+//! query or a raw path.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Starts logging; the first call of the process counts. What libraries have to say is kept out, since they
+/// would repeat what peers sent, but for worker threads that die.
+pub fn start() {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .log_internal_errors(false); // a closed stderr must not end the server
+    let filter = Targets::new()
+        .with_target("neo_secrets_server", LevelFilter::INFO)
+        .with_target("actix_server", LevelFilter::ERROR);
+    // An error says that the process logs already.
+    let _already = tracing_subscriber::registry().with(lines).with(filter).try_init();
+}

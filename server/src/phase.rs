@@ -1,0 +1,420 @@
+//! What the instance can do now, as types: only [`Serving`] holds an open store. Only this module touches
+//! the platform.
+
+mod processor;
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use neo_secrets_attestation::binding::{Root, report_data};
+use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::evidence::{
+    BatchBody, Certificates, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore,
+};
+use neo_secrets_attestation::product::Product;
+use neo_secrets_attestation::report::Report;
+use openssl::nid::Nid;
+use openssl::x509::X509;
+
+use crate::evidence::EvidenceError;
+use crate::limits;
+use crate::model::{Label, Timestamp};
+use crate::seal::{BootIdentity, Sealer};
+use crate::store::{
+    ClaimAgainError, ClaimAnswer, ClosedStore, CreateError, Found, Founding, OpenError, Rewrap,
+    Store, StoreFailure, StoreLimits,
+};
+
+pub use processor::{Processor, ProcessorError, ProcessorState};
+
+/// The phases. An instance begins in `Starting` and ends in `Draining`.
+pub enum Phase {
+    /// The secure processor and the store are being looked at.
+    Starting,
+    /// The store stays closed, and untouched, until the server is started again.
+    Sealed(Sealed),
+    /// There is no store, and the key to found one is at hand.
+    Unclaimed(Sealer),
+    /// The store is open.
+    Serving(Arc<Serving>),
+    /// The server is ending.
+    Draining,
+}
+
+/// A closed store.
+pub struct Sealed {
+    /// Why.
+    pub reason: SealedReason,
+    /// What can be said of it in the evidence.
+    store: Option<SealedStore>,
+}
+
+/// Why a store stays closed: a word for programs and a sentence for people.
+#[derive(Debug)]
+pub struct SealedReason {
+    /// One of the words in OPERATIONS.md.
+    pub code: &'static str,
+    /// What is wrong, without the server's internals.
+    pub text: String,
+}
+
+/// An open store.
+pub struct Serving {
+    /// The store.
+    pub store: Store,
+    failed: AtomicBool,
+}
+
+/// An instance: its phase and what stays the same in all phases.
+pub struct Instance {
+    phase: ArcSwap<Phase>,
+    processor: Processor,
+    identity: Identity,
+    store_path: PathBuf,
+    store_limits: StoreLimits,
+    /// Claims happen one at a time.
+    claiming: tokio::sync::Mutex<()>,
+}
+
+/// What the claims say in every phase.
+pub struct Identity {
+    /// SHA-256 of this start's TLS key.
+    pub tls_spki_sha256: [u8; 32],
+    /// The configuration's exact bytes.
+    pub config: ConfigText,
+    /// This build's version.
+    pub image_version: ImageVersion,
+}
+
+/// Why the server does not start; in every other case it serves a phase.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// Another process has the store: it must not be touched.
+    #[error("the store {} is in use by another process", path.display())]
+    StoreInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read at all.
+    #[error("the store {} could not be read: {error}", path.display())]
+    StoreUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// As the system says.
+        error: std::io::Error,
+    },
+}
+
+/// Why a claim failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Not in this phase.
+    #[error("the instance is neither unclaimed nor serving")]
+    NotNow,
+    /// By another owner, or one of its keys has been used.
+    #[error("the instance is already claimed")]
+    AlreadyClaimed,
+    /// The store was not made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+    /// The thread that made the store ended in a panic.
+    #[error("making the store panicked")]
+    Panicked,
+}
+
+impl Phase {
+    /// The phase in one word: what `/readyz` and the evidence say.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Sealed(_) => "sealed",
+            Phase::Unclaimed(_) => "unclaimed",
+            Phase::Serving(_) => "serving",
+            Phase::Draining => "draining",
+        }
+    }
+
+    fn claims(&self) -> Option<ClaimPhase> {
+        match self {
+            Phase::Starting | Phase::Draining => None,
+            Phase::Sealed(sealed) => Some(ClaimPhase::Sealed(sealed.store.clone())),
+            Phase::Unclaimed(_) => Some(ClaimPhase::Unclaimed),
+            Phase::Serving(serving) => {
+                let keys = serving.store.instance_keys();
+                Some(ClaimPhase::Serving {
+                    store_id: serving.store.store_id(),
+                    instance_key: keys.instance,
+                    log_key: keys.log,
+                    receipt_key: keys.receipt,
+                })
+            }
+        }
+    }
+
+    fn sealed(code: &'static str, text: impl Into<String>) -> Self {
+        Phase::Sealed(Sealed { reason: SealedReason { code, text: text.into() }, store: None })
+    }
+}
+
+impl Serving {
+    fn new(store: Store) -> Arc<Self> {
+        Arc::new(Serving { store, failed: AtomicBool::new(false) })
+    }
+
+    /// Notes that the store answered "unavailable": it does so until it is opened again.
+    pub fn note_failure(&self) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the store has failed and stays unavailable until the server is restarted"
+            );
+        }
+    }
+
+    /// Whether the store has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Instance {
+    /// An instance in phase `Starting`.
+    pub fn new(
+        processor: Processor,
+        identity: Identity,
+        store_path: PathBuf,
+        store_limits: StoreLimits,
+    ) -> Self {
+        Instance {
+            phase: ArcSwap::from_pointee(Phase::Starting),
+            processor,
+            identity,
+            store_path,
+            store_limits,
+            claiming: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The phase at this moment.
+    pub fn phase(&self) -> Arc<Phase> {
+        self.phase.load_full()
+    }
+
+    /// How the secure processor fares.
+    pub fn processor_state(&self) -> ProcessorState {
+        self.processor.state()
+    }
+
+    /// Goes from `Starting` to the phase that machine and store allow. Blocks, for as long as the secure
+    /// processor is busy.
+    ///
+    /// # Errors
+    /// Only where the server must not run at all.
+    pub fn boot(&self) -> Result<(), BootError> {
+        let found = std::panic::catch_unwind(AssertUnwindSafe(|| Store::open(&self.store_path)));
+        let phase = match found {
+            Ok(Ok(found)) => std::panic::catch_unwind(AssertUnwindSafe(|| self.unseal(found)))
+                .unwrap_or_else(|_| damaged("opening it ended in a panic")),
+            Ok(Err(error)) => self.closed(error)?,
+            Err(_) => damaged("looking at it ended in a panic"),
+        };
+        if let Phase::Sealed(Sealed { reason, .. }) = &phase {
+            tracing::error!(code = reason.code, reason = %reason.text, "the store stays sealed");
+        }
+        let next = Arc::new(phase);
+        // A server that began to drain meanwhile keeps draining.
+        let before = self.phase.rcu(|now| match **now {
+            Phase::Starting => next.clone(),
+            _ => now.clone(),
+        });
+        if matches!(*before, Phase::Starting) {
+            tracing::info!(phase = next.name(), "ready to answer");
+        }
+        Ok(())
+    }
+
+    fn closed(&self, error: OpenError) -> Result<Phase, BootError> {
+        let path = self.store_path.clone();
+        match error {
+            OpenError::Locked => Err(BootError::StoreInUse { path }),
+            OpenError::Io(error) => Err(BootError::StoreUnreadable { path, error }),
+            OpenError::Foreign => {
+                Ok(Phase::sealed("store-foreign", OpenError::Foreign.to_string()))
+            }
+            error @ OpenError::NewerFormat { .. } => {
+                Ok(Phase::sealed("store-newer", error.to_string()))
+            }
+            OpenError::Damaged(cause) => Ok(damaged(&cause)),
+        }
+    }
+
+    fn unseal(&self, found: Found) -> Phase {
+        let boot = match self.boot_identity() {
+            Ok(boot) => boot,
+            Err(reason) => return Phase::Sealed(Sealed { reason, store: store_of(&found, None) }),
+        };
+        match found {
+            Found::Nothing => match self.processor.derive_key(&boot.seal_request()) {
+                Ok(key) => Phase::Unclaimed(boot.sealer(key)),
+                Err(error) => Phase::sealed("processor", error.to_string()),
+            },
+            Found::Closed(store) => self.open_store(store, &boot),
+        }
+    }
+
+    fn open_store(&self, store: ClosedStore, boot: &BootIdentity) -> Phase {
+        let derive = |request: &_| self.processor.derive_key(request);
+        match store.unseal(boot, derive, self.store_limits) {
+            Ok(unsealed) => {
+                match unsealed.rewrap {
+                    Rewrap::NotNeeded => {}
+                    Rewrap::Done => tracing::info!("the key slot was moved to this start's TCB"),
+                    Rewrap::Failed(reason) => {
+                        tracing::warn!(%reason, "the key slot keeps an older TCB");
+                    }
+                }
+                Phase::Serving(Serving::new(unsealed.store))
+            }
+            Err(still) => {
+                let reason = SealedReason { code: "store-sealed", text: still.error.to_string() };
+                let store = sealed_store(&still.store, still.instance_key);
+                Phase::Sealed(Sealed { reason, store })
+            }
+        }
+    }
+
+    /// This start's report: what the store is sealed to.
+    fn boot_identity(&self) -> Result<BootIdentity, SealedReason> {
+        let failed =
+            |error: ProcessorError| SealedReason { code: "processor", text: error.to_string() };
+        let unfit = |text: String| SealedReason { code: "machine-unfit", text };
+        let report = self.processor.report(&[0; 64], None).map_err(failed)?;
+        let report =
+            Report::try_from(report.as_slice()).map_err(|error| unfit(error.to_string()))?;
+        let certificates = || self.processor.certificates().map_err(failed);
+        let product = match report.cpuid.and_then(Product::from_cpuid) {
+            Some(product) => product,
+            // A report of version 2 names no processor; the chip's certificates do.
+            None => root_product(&certificates()?).ok_or_else(|| {
+                unfit("neither report nor certificates name a known product".into())
+            })?,
+        };
+        BootIdentity::from_report(&report, product).map_err(|error| unfit(error.to_string()))
+    }
+
+    /// A batch's evidence over `root`. Blocks.
+    ///
+    /// # Errors
+    /// [`EvidenceError`]
+    pub fn attest(&self, root: &Root) -> Result<BatchBody, EvidenceError> {
+        let phase = self.phase();
+        let Identity { tls_spki_sha256, config, image_version } = &self.identity;
+        let claims = Claims {
+            tls_spki_sha256: *tls_spki_sha256,
+            config: config.clone(),
+            image_version: image_version.clone(),
+            phase: phase.claims().ok_or(EvidenceError::NotNow)?,
+        };
+        let report_data = report_data(&claims, root);
+        let refuse = |error| match error {
+            ProcessorError::Busy => EvidenceError::Late,
+            _ => EvidenceError::NotNow,
+        };
+        let certificates = self.processor.certificates().map_err(refuse)?;
+        let patience = Some(limits::REPORT_PATIENCE);
+        let report = self.processor.report(&report_data.0, patience).map_err(refuse)?;
+        let signature = match &*phase {
+            Phase::Serving(serving) => {
+                let signature = serving.store.sign_evidence(&report_data);
+                Some(signature.map_err(|_| EvidenceError::NotNow)?)
+            }
+            Phase::Starting | Phase::Sealed(_) | Phase::Unclaimed(_) | Phase::Draining => None,
+        };
+        Ok(BatchBody::new(&report, &certificates, &claims, signature.as_ref()))
+    }
+
+    /// Founds the store, or repeats the answer to an owner who has not used it yet. Whoever calls has
+    /// verified the owner's signature.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; nothing is left behind.
+    pub async fn claim(
+        self: Arc<Self>,
+        owner: PublicKey,
+        account_name: Label,
+        now: Timestamp,
+    ) -> Result<ClaimAnswer, ClaimError> {
+        let instance = self.clone();
+        let _one_at_a_time = self.claiming.lock().await;
+        let phase = self.phase();
+        match &*phase {
+            Phase::Serving(serving) => {
+                serving.store.claim_again(owner).await.map_err(|error| match error {
+                    ClaimAgainError::AlreadyClaimed => ClaimError::AlreadyClaimed,
+                    ClaimAgainError::Store(failure) => ClaimError::Store(failure),
+                })
+            }
+            Phase::Unclaimed(_) => {
+                let found = move || instance.found(&phase, owner, account_name, now);
+                let task = tokio::task::spawn_blocking(found);
+                task.await.map_err(|_| ClaimError::Panicked)?
+            }
+            Phase::Starting | Phase::Sealed(_) | Phase::Draining => Err(ClaimError::NotNow),
+        }
+    }
+
+    fn found(
+        &self,
+        phase: &Arc<Phase>,
+        owner: PublicKey,
+        account_name: Label,
+        now: Timestamp,
+    ) -> Result<ClaimAnswer, ClaimError> {
+        let Phase::Unclaimed(sealer) = &**phase else { return Err(ClaimError::NotNow) };
+        let founding = Founding { owner, account_name, sealer, now };
+        let (store, answer) = Store::create(&self.store_path, founding, self.store_limits)?;
+        tracing::info!(store = %answer.store_id, "claimed");
+        let serving = Arc::new(Phase::Serving(Serving::new(store)));
+        // A server that began to drain meanwhile keeps draining; the store is whole on disk.
+        self.phase.rcu(|now| if Arc::ptr_eq(now, phase) { serving.clone() } else { now.clone() });
+        Ok(answer)
+    }
+
+    /// Ends every phase: new calls are refused, waits for the processor end. Gives back the open store, for
+    /// its end.
+    pub fn drain(&self) -> Option<Arc<Serving>> {
+        self.processor.stop();
+        match &*self.phase.swap(Arc::new(Phase::Draining)) {
+            Phase::Serving(serving) => Some(serving.clone()),
+            Phase::Starting | Phase::Sealed(_) | Phase::Unclaimed(_) | Phase::Draining => None,
+        }
+    }
+}
+
+fn damaged(cause: &str) -> Phase {
+    tracing::error!(%cause, "the store is damaged");
+    Phase::sealed("store-damaged", "the store's file was cut or changed from outside")
+}
+
+fn store_of(found: &Found, instance_key: Option<PublicKey>) -> Option<SealedStore> {
+    match found {
+        Found::Nothing => None,
+        Found::Closed(store) => sealed_store(store, instance_key),
+    }
+}
+
+fn sealed_store(store: &ClosedStore, instance_key: Option<PublicKey>) -> Option<SealedStore> {
+    Some(SealedStore { store_id: store.store_id(), instance_key })
+}
+
+/// The product that the root's common name says (`ARK-Milan`).
+fn root_product(certificates: &Certificates) -> Option<Product> {
+    let root = X509::from_der(&certificates.ark).ok()?;
+    let name = root.subject_name().entries_by_nid(Nid::COMMONNAME).next()?.data().as_utf8().ok()?;
+    name.strip_prefix("ARK-")?.parse().ok()
+}

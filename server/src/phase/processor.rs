@@ -1,0 +1,252 @@
+//! The secure processor's channel: tries again while it is busy, and leaves it alone once it is dead.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use neo_secrets_attestation::evidence::Certificates;
+use neo_secrets_attestation::firmware::{self, FirmwareError};
+
+use crate::limits;
+use crate::platform::{Platform, PlatformError};
+use crate::seal::{DerivedKey, KeyRequest};
+
+/// Bytes of a report.
+pub const REPORT_BYTES: usize = 1184;
+
+/// MSG_KEY_REQ of one start, at most: that of the slot, and one to re-wrap it after a TCB raise. Every
+/// request is one more chance that the firmware refuses it, which kills the channel.
+const KEY_REQUESTS_MAX: u8 = 2;
+
+/// One machine's secure processor. Calls block.
+pub struct Processor {
+    platform: Box<dyn Platform>,
+    state: Mutex<ProcessorState>,
+    key_requests: AtomicU8,
+    stopping: AtomicBool,
+    wake: (Mutex<()>, Condvar),
+}
+
+/// How the channel fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessorState {
+    /// The last call went through.
+    Working,
+    /// The last call failed; the next one may not.
+    Failing(String),
+    /// The device or the firmware failed in a way that ends the channel until the machine restarts. No
+    /// further call is made.
+    Dead(String),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProcessorError {
+    /// Busy for as long as the caller had patience.
+    #[error("the secure processor is busy")]
+    Busy,
+    /// The firmware answered with an error; the channel lives.
+    #[error(transparent)]
+    Refused(#[from] FirmwareError),
+    /// See [`ProcessorState::Dead`].
+    #[error("{0}")]
+    Dead(String),
+    /// The chip's certificates could not be read.
+    #[error("{0}")]
+    Endorsements(String),
+    /// A third key request.
+    #[error("this start has used up its key requests")]
+    KeyRequests,
+}
+
+impl Processor {
+    /// A channel that nobody has used yet.
+    pub fn new(platform: impl Platform) -> Self {
+        Processor {
+            platform: Box::new(platform),
+            state: Mutex::new(ProcessorState::Working),
+            key_requests: AtomicU8::new(0),
+            stopping: AtomicBool::new(false),
+            wake: (Mutex::new(()), Condvar::new()),
+        }
+    }
+
+    /// How the channel fares.
+    pub fn state(&self) -> ProcessorState {
+        self.lock().clone()
+    }
+
+    /// A report over this REPORT_DATA: the raw bytes. While the processor is busy it is asked again, until
+    /// `patience` is over; `None` has no end but [`Processor::stop`].
+    ///
+    /// # Errors
+    /// [`ProcessorError`]
+    pub fn report(
+        &self,
+        report_data: &[u8; 64],
+        patience: Option<Duration>,
+    ) -> Result<[u8; REPORT_BYTES], ProcessorError> {
+        let answer = self.persist(patience, || self.platform.report(report_data))?;
+        let report = firmware::report_response(&answer).map_err(ProcessorError::Refused);
+        self.note(report.as_ref().err());
+        report.copied()
+    }
+
+    /// The key for this request.
+    ///
+    /// # Errors
+    /// [`ProcessorError`]
+    pub fn derive_key(&self, request: &KeyRequest) -> Result<DerivedKey, ProcessorError> {
+        if self.key_requests.fetch_add(1, Ordering::SeqCst) >= KEY_REQUESTS_MAX {
+            return Err(ProcessorError::KeyRequests);
+        }
+        let answer = self.persist(None, || self.platform.derive_key(request.as_bytes()))?;
+        Ok(DerivedKey::from_response(answer.as_slice())?)
+    }
+
+    /// The certificates as they are now: the host's files, which a newer CRL may reach at any time.
+    ///
+    /// # Errors
+    /// [`ProcessorError::Endorsements`]
+    pub fn certificates(&self) -> Result<Certificates, ProcessorError> {
+        match self.platform.endorsements() {
+            Ok(crate::platform::Endorsements { vek, ask, ark, crl }) => {
+                Ok(Certificates { vek, ask, ark, crl })
+            }
+            Err(error) => {
+                let error = ProcessorError::Endorsements(error.to_string());
+                self.note(Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends every wait for a busy processor, now and later.
+    pub fn stop(&self) {
+        let _waiters = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake.1.notify_all();
+    }
+
+    fn persist<T>(
+        &self,
+        patience: Option<Duration>,
+        call: impl Fn() -> Result<T, PlatformError>,
+    ) -> Result<T, ProcessorError> {
+        let started = Instant::now();
+        let mut pause = limits::BUSY_PAUSE_MIN;
+        loop {
+            if let ProcessorState::Dead(reason) = self.state() {
+                return Err(ProcessorError::Dead(reason));
+            }
+            match call() {
+                Ok(answer) => return Ok(answer),
+                Err(PlatformError::Busy) => {}
+                Err(error) => {
+                    let error = ProcessorError::Dead(error.to_string());
+                    self.note(Some(&error));
+                    return Err(error);
+                }
+            }
+            let over = patience.is_some_and(|patience| started.elapsed() + pause > patience);
+            if over || self.pause(pause) {
+                self.note(Some(&ProcessorError::Busy));
+                return Err(ProcessorError::Busy);
+            }
+            pause = (2 * pause).min(limits::BUSY_PAUSE_MAX);
+        }
+    }
+
+    /// Waits; true where the server stops.
+    fn pause(&self, pause: Duration) -> bool {
+        let stopping = || self.stopping.load(Ordering::SeqCst);
+        let guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.wake.1.wait_timeout_while(guard, pause, |()| !stopping()));
+        stopping()
+    }
+
+    fn note(&self, error: Option<&ProcessorError>) {
+        let state = match error {
+            None => ProcessorState::Working,
+            Some(ProcessorError::Dead(reason)) => ProcessorState::Dead(reason.clone()),
+            Some(error) => ProcessorState::Failing(error.to_string()),
+        };
+        let mut now = self.lock();
+        if *now == state || matches!(*now, ProcessorState::Dead(_)) {
+            return;
+        }
+        match &state {
+            ProcessorState::Working => tracing::info!("the secure processor works again"),
+            ProcessorState::Failing(reason) => {
+                tracing::warn!(%reason, "the secure processor fails")
+            }
+            ProcessorState::Dead(reason) => {
+                tracing::error!(%reason, "the secure processor is lost until the machine restarts");
+            }
+        }
+        *now = state;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ProcessorState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Answer, FakePlatform};
+
+    fn processor(answers: impl IntoIterator<Item = Answer>) -> (Processor, FakePlatform) {
+        let platform = FakePlatform::new(answers);
+        (Processor::new(platform.clone()), platform)
+    }
+
+    #[test]
+    fn busy_is_tried_again_and_recovers() {
+        let (processor, platform) = processor([Answer::Busy, Answer::Busy, Answer::Report]);
+        let report = processor.report(&[7; 64], None).unwrap();
+        assert_eq!(report[0x50..0x90], [7; 64]);
+        assert_eq!((platform.calls(), processor.state()), (3, ProcessorState::Working));
+    }
+
+    #[test]
+    fn patience_ends_and_the_next_call_is_free() {
+        let (processor, platform) = processor([Answer::Busy, Answer::Report]);
+        let error = processor.report(&[7; 64], Some(Duration::ZERO)).unwrap_err();
+        assert!(matches!(error, ProcessorError::Busy));
+        assert!(matches!(processor.state(), ProcessorState::Failing(_)));
+        processor.report(&[7; 64], Some(Duration::ZERO)).unwrap();
+        assert_eq!((platform.calls(), processor.state()), (2, ProcessorState::Working));
+    }
+
+    #[test]
+    fn a_dead_channel_is_left_alone() {
+        let (processor, platform) = processor([Answer::Firmware, Answer::Report]);
+        for _ in 0..3 {
+            let error = processor.report(&[7; 64], None).unwrap_err();
+            assert!(matches!(error, ProcessorError::Dead(_)));
+        }
+        assert_eq!(platform.calls(), 1);
+        assert!(matches!(processor.state(), ProcessorState::Dead(_)));
+    }
+
+    #[test]
+    fn a_status_in_the_answer_is_no_death() {
+        let (processor, _) = processor([Answer::Status(0x16), Answer::Report]);
+        let error = processor.report(&[7; 64], None).unwrap_err();
+        let ProcessorError::Refused(FirmwareError::Status { status: 0x16 }) = error else {
+            panic!("{error}");
+        };
+        processor.report(&[7; 64], None).unwrap();
+        assert_eq!(processor.state(), ProcessorState::Working);
+    }
+
+    #[test]
+    fn stopping_ends_the_wait() {
+        let (processor, platform) = processor(std::iter::repeat_n(Answer::Busy, 2));
+        processor.stop();
+        assert!(matches!(processor.report(&[0; 64], None), Err(ProcessorError::Busy)));
+        assert_eq!(platform.calls(), 1);
+    }
+}

@@ -1,0 +1,174 @@
+//! The real secure processor: Linux's `/dev/sev-guest` and the certificates in the data folder. The only
+//! unsafe code of this package.
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use zeroize::Zeroizing;
+
+use super::{
+    Endorsements, KEY_REQUEST_BYTES, KEY_RESPONSE_BYTES, Platform, PlatformError,
+    REPORT_RESPONSE_BYTES,
+};
+use crate::files::read_bounded;
+use crate::limits;
+
+const DEVICE: &str = "/dev/sev-guest";
+const MESSAGE_VERSION: u8 = 1;
+/// The high half of `exitinfo2` where the host asks to try again later (GHCB specification, SNP guest request).
+const HOST_BUSY: u64 = 2;
+
+/// `struct snp_guest_request_ioctl` of `linux/sev-guest.h`.
+#[repr(C)]
+struct GuestRequest {
+    message_version: u8,
+    request: u64,
+    response: u64,
+    exitinfo2: u64,
+}
+
+/// `struct snp_report_req`: what MSG_REPORT_REQ carries.
+#[repr(C)]
+struct ReportRequest {
+    report_data: [u8; 64],
+    vmpl: u32,
+    reserved: [u8; 28],
+}
+
+// The sizes are part of the ioctl numbers, 0xC0205300 and 0xC0205301.
+const _: () = assert!(size_of::<GuestRequest>() == 32 && size_of::<ReportRequest>() == 96);
+
+mod ioctl {
+    #![allow(missing_docs)] // the macro makes public functions of this private module
+    nix::ioctl_readwrite!(guest_report, b'S', 0x0, super::GuestRequest);
+    nix::ioctl_readwrite!(guest_derived_key, b'S', 0x1, super::GuestRequest);
+}
+
+/// An SEV-SNP guest's secure processor.
+pub struct SnpDevice {
+    device: File,
+    endorsements: PathBuf,
+}
+
+/// Why there is no secure processor.
+#[derive(Debug, thiserror::Error)]
+#[error("{DEVICE}: {0}; this program runs in an SEV-SNP virtual machine only")]
+pub struct OpenDeviceError(#[from] io::Error);
+
+impl SnpDevice {
+    /// Opens the device; certificates will be read from `data/endorsements`.
+    ///
+    /// # Errors
+    /// Where there is no such device, or it may not be opened.
+    pub fn open(data: &Path) -> Result<Self, OpenDeviceError> {
+        let device = OpenOptions::new().read(true).write(true).open(DEVICE)?;
+        Ok(SnpDevice { device, endorsements: data.join("endorsements") })
+    }
+
+    fn certificate(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, PlatformError> {
+        read_bounded(&self.endorsements.join(name), bytes_max)
+            .map_err(|error| PlatformError::Endorsements(format!("{name}: {error}")))
+    }
+}
+
+impl Platform for SnpDevice {
+    fn report(&self, report_data: &[u8; 64]) -> Result<[u8; REPORT_RESPONSE_BYTES], PlatformError> {
+        let request = ReportRequest { report_data: *report_data, vmpl: 0, reserved: [0; 28] };
+        let mut response = [0; REPORT_RESPONSE_BYTES];
+        let mut message = GuestRequest {
+            message_version: MESSAGE_VERSION,
+            request: (&raw const request).addr() as u64,
+            response: (&raw mut response).expose_provenance() as u64,
+            exitinfo2: 0,
+        };
+        // SAFETY: the device is open; `message` is the struct of this ioctl's number, and lives for the
+        // call. The kernel reads a `struct snp_report_req` (96 bytes) at `request` and writes at most a
+        // `struct snp_report_resp` (4000 bytes) at `response`; both live for the call, are of that size,
+        // and nobody else uses them.
+        let outcome = unsafe { ioctl::guest_report(self.device.as_raw_fd(), &raw mut message) };
+        finish(outcome, message.exitinfo2)?;
+        Ok(response)
+    }
+
+    fn derive_key(
+        &self,
+        request: &[u8; KEY_REQUEST_BYTES],
+    ) -> Result<Zeroizing<[u8; KEY_RESPONSE_BYTES]>, PlatformError> {
+        let mut response = Zeroizing::new([0; KEY_RESPONSE_BYTES]);
+        let mut message = GuestRequest {
+            message_version: MESSAGE_VERSION,
+            request: request.as_ptr().expose_provenance() as u64,
+            response: response.as_mut_ptr().expose_provenance() as u64,
+            exitinfo2: 0,
+        };
+        // SAFETY: as in `report`; the kernel reads a `struct snp_derived_key_req` (32 bytes) at `request`,
+        // and writes at most a `struct snp_derived_key_resp` (64 bytes) at `response`.
+        let outcome =
+            unsafe { ioctl::guest_derived_key(self.device.as_raw_fd(), &raw mut message) };
+        finish(outcome, message.exitinfo2)?;
+        Ok(response)
+    }
+
+    fn endorsements(&self) -> Result<Endorsements, PlatformError> {
+        let crl = match read_bounded(&self.endorsements.join("crl.der"), limits::CRL_BYTES) {
+            Ok(crl) => Some(crl),
+            Err(crate::files::ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                None
+            }
+            Err(error) => return Err(PlatformError::Endorsements(format!("crl.der: {error}"))),
+        };
+        Ok(Endorsements {
+            vek: self.certificate("vek.der", limits::ENDORSEMENT_BYTES)?,
+            ask: self.certificate("ask.der", limits::ENDORSEMENT_BYTES)?,
+            ark: self.certificate("ark.der", limits::ENDORSEMENT_BYTES)?,
+            crl,
+        })
+    }
+}
+
+/// What the kernel's answer means. It tries again by itself while the host is busy, for a minute; what it
+/// gives up on with another error than these, it never sends again.
+fn finish(outcome: nix::Result<i32>, exitinfo2: u64) -> Result<(), PlatformError> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(Errno::EAGAIN | Errno::EINTR) => Err(PlatformError::Busy),
+        Err(Errno::EIO) if exitinfo2 >> 32 == HOST_BUSY => Err(PlatformError::Busy),
+        Err(Errno::EIO) if exitinfo2 != 0 => Err(PlatformError::Firmware { status: exitinfo2 }),
+        Err(error) => Err(PlatformError::Device(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_answers_are_told_apart() {
+        assert!(finish(Ok(0), 0).is_ok());
+        assert!(matches!(finish(Err(Errno::EAGAIN), 0), Err(PlatformError::Busy)));
+        assert!(matches!(finish(Err(Errno::EIO), HOST_BUSY << 32), Err(PlatformError::Busy)));
+        let refused = finish(Err(Errno::EIO), 0x16);
+        assert!(matches!(refused, Err(PlatformError::Firmware { status: 0x16 })));
+        assert!(matches!(finish(Err(Errno::ENOTTY), 0), Err(PlatformError::Device(_))));
+    }
+
+    #[test]
+    fn endorsements_are_bounded_and_only_the_crl_may_be_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = File::open("/dev/null").unwrap();
+        let device = SnpDevice { device, endorsements: folder.path().to_owned() };
+        for name in ["vek.der", "ask.der", "ark.der"] {
+            assert!(matches!(device.endorsements(), Err(PlatformError::Endorsements(_))));
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let read = device.endorsements().unwrap();
+        assert_eq!((read.vek.as_slice(), read.crl), (b"vek.der".as_slice(), None));
+        std::fs::write(folder.path().join("ark.der"), vec![0; 8_193]).unwrap();
+        let Err(PlatformError::Endorsements(reason)) = device.endorsements() else { panic!() };
+        assert_eq!(reason, "ark.der: the file has more than 8192 bytes");
+    }
+}

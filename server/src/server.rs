@@ -1,0 +1,254 @@
+//! Running: configuration, listener, boot, and an orderly end.
+
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use neo_secrets_attestation::evidence::{ClaimTextError, ImageVersion};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::api::{self, Api, Connection};
+use crate::config::{Config, ConfigError};
+use crate::evidence::{EvidenceError, EvidenceQueue};
+use crate::limits;
+use crate::options::Options;
+use crate::phase::{BootError, Identity, Instance, Processor};
+use crate::platform::Platform;
+use crate::store::StoreLimits;
+use crate::tls::{self, TlsError, TlsIdentity};
+
+/// Why a server did not start, or ended other than by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is refused.
+    #[error("{}: {error}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ConfigError,
+    },
+    /// `--data` is no folder.
+    #[error("the data folder {} is not there; make it first", path.display())]
+    DataFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The address cannot be listened on.
+    #[error("listening on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// As the system says.
+        error: std::io::Error,
+    },
+    /// No TLS identity.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The build's version does not fit the evidence.
+    #[error(transparent)]
+    ImageVersion(#[from] ClaimTextError),
+    /// The store must not be touched.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The system gave no thread, signal or reactor, or the listener failed.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// A part of the server ended in a panic.
+    #[error("a part of the server ended in a panic; the log has more")]
+    Panicked,
+}
+
+/// A server that runs in threads of this process.
+pub struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<(), RunError>>,
+}
+
+impl Server {
+    /// Starts a server; it listens when this returns, and may still be in phase `Starting`.
+    ///
+    /// # Errors
+    /// Whatever keeps it from listening.
+    pub fn start(options: Options, platform: impl Platform) -> Result<Self, RunError> {
+        let (stop, stopped) = oneshot::channel();
+        let (listening, listened) = mpsc::channel();
+        let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
+            reactor()?.block_on(serve(options, platform, move |address| {
+                // The receiver waits until this thread ends or this message comes.
+                let _waits = listening.send(address);
+                async move {
+                    // A dropped `Server` stops too.
+                    let _stop_or_drop = stopped.await;
+                }
+            }))
+        })?;
+        match listened.recv() {
+            Ok(address) => Ok(Server { address, stop, thread }),
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => Err(RunError::Panicked),
+            },
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it as SIGTERM does, and waits.
+    ///
+    /// # Errors
+    /// Why it had ended before.
+    pub fn stop(self) -> Result<(), RunError> {
+        // Where it ended before, nobody listens, and the thread says why.
+        let _ended = self.stop.send(());
+        self.thread.join().map_err(|_| RunError::Panicked)?
+    }
+}
+
+/// Runs a server until SIGTERM or SIGINT. Prints one line, `listening ADDRESS:PORT`, when it listens.
+///
+/// # Errors
+/// Whatever kept it from starting, or ended it.
+pub fn run(options: Options, platform: impl Platform) -> Result<(), RunError> {
+    reactor()?.block_on(async {
+        // Caught from here on, however often they come: a second one changes nothing.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        serve(options, platform, move |address| async move {
+            // Where nobody reads stdout, the server still serves.
+            let _closed = writeln!(std::io::stdout(), "listening {address}");
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM"),
+                _ = interrupt.recv() => tracing::info!("SIGINT"),
+            }
+        })
+        .await
+    })
+}
+
+fn reactor() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
+}
+
+/// Listens, boots, and serves until the future that `listening` gives is done.
+async fn serve<F: Future<Output = ()>>(
+    options: Options,
+    platform: impl Platform,
+    listening: impl FnOnce(SocketAddr) -> F,
+) -> Result<(), RunError> {
+    let Options { config: path, data, listen } = options;
+    let config = Config::read(&path).map_err(|error| RunError::Config { path, error })?;
+    if !data.is_dir() {
+        return Err(RunError::DataFolder { path: data });
+    }
+    let TlsIdentity { server_config, spki_sha256 } = TlsIdentity::generate(&config.names)?;
+    let identity = Identity {
+        tls_spki_sha256: spki_sha256,
+        config: config.text.clone(),
+        image_version: ImageVersion::new(env!("CARGO_PKG_VERSION"))?,
+    };
+    let instance = Arc::new(Instance::new(
+        Processor::new(platform),
+        identity,
+        data.join("store.redb"),
+        store_limits(&config),
+    ));
+    let attester = Arc::downgrade(&instance);
+    let evidence = EvidenceQueue::start(move |root| {
+        attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)
+    })?;
+    let api = web::Data::new(Api::new(instance.clone(), evidence, &config));
+
+    let (address, http) = listen_on(listen, server_config, api, &config)?;
+    let handle = http.handle();
+    let http = tokio::spawn(http);
+    let stopped = listening(address);
+    let (booted, boot) = oneshot::channel();
+    let booting = instance.clone();
+    thread::Builder::new().name("boot".to_owned()).spawn(move || {
+        // Where the server has ended meanwhile, nobody waits for this.
+        let _ended = booted.send(booting.boot());
+    })?;
+    let boot_failed = async {
+        match boot.await {
+            Ok(Ok(())) => std::future::pending().await,
+            Ok(Err(error)) => RunError::Boot(error),
+            Err(_) => RunError::Panicked,
+        }
+    };
+    let outcome = tokio::select! {
+        () = stopped => Ok(()),
+        error = boot_failed => Err(error),
+        ended = http => match ended {
+            Ok(Ok(())) | Err(_) => Err(RunError::Panicked),
+            Ok(Err(error)) => Err(RunError::System(error)),
+        },
+    };
+    end(&instance, &handle).await;
+    outcome
+}
+
+fn store_limits(config: &Config) -> StoreLimits {
+    StoreLimits {
+        versions_kept: usize::try_from(config.limits.versions_kept).unwrap_or(usize::MAX),
+        secrets_per_account: config.limits.secrets_per_account,
+        keys_per_account: config.limits.api_keys_per_account,
+    }
+}
+
+fn listen_on(
+    address: SocketAddr,
+    tls: rustls::ServerConfig,
+    api: web::Data<Api>,
+    config: &Config,
+) -> Result<(SocketAddr, actix_web::dev::Server), RunError> {
+    let failed = |error| RunError::Listen { address, error };
+    let workers = thread::available_parallelism()?.get();
+    let connections = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
+    let service = move || App::new().app_data(api.clone()).default_service(web::to(api::answer));
+    let http = HttpServer::new(service)
+        .workers(workers)
+        .max_connections(connections.div_ceil(workers))
+        .max_connection_rate(limits::HANDSHAKES)
+        .keep_alive(limits::KEEP_ALIVE)
+        .client_request_timeout(limits::HEAD_TIMEOUT)
+        .client_disconnect_timeout(limits::DISCONNECT_TIMEOUT)
+        .tls_handshake_timeout(limits::HANDSHAKE_TIMEOUT)
+        .shutdown_timeout(limits::DRAIN_SECONDS)
+        .tcp_nodelay(true)
+        .disable_signals()
+        // Before the listener is bound: set after it, this would silently do nothing.
+        .on_connect(|connection, data| {
+            data.insert(Connection::new(tls::exporter(connection)));
+        })
+        .bind_rustls_0_23(address, tls)
+        .map_err(failed)?;
+    let bound = http.addrs().first().copied().unwrap_or(address);
+    Ok((bound, http.run()))
+}
+
+/// Refuses new calls, lets those in flight end, and closes the store; all within five seconds.
+async fn end(instance: &Instance, http: &ServerHandle) {
+    let serving = instance.drain();
+    if tokio::time::timeout(limits::DRAIN_TIMEOUT, http.stop(true)).await.is_err() {
+        tracing::warn!("calls in flight were cut off");
+    }
+    if let Some(serving) = serving
+        && tokio::time::timeout(limits::STORE_END_TIMEOUT, serving.store.shutdown()).await.is_err()
+    {
+        // What was acknowledged is on the disk all the same.
+        tracing::warn!("the store did not end in time");
+    }
+    tracing::info!("ended");
+}
