@@ -1,0 +1,235 @@
+//! `neo-secrets claim`: takes an unclaimed instance into possession and pins it.
+
+use std::path::{Path, PathBuf};
+
+use hyper::{Method, StatusCode};
+use neo_secrets_attestation::config;
+use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::error::Step;
+use neo_secrets_attestation::evidence::ClaimPhase;
+use serde::Deserialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::cli::args::{Claim, Environment};
+use crate::cli::outcome::{Exit, Failure, Shown};
+use crate::cli::refusal;
+use crate::cli::secrets::fields;
+use crate::cli::session::{Settings, announce};
+use crate::cli::terminal;
+use crate::cli::value::Body;
+use crate::client::AttestedClient;
+use crate::connection::{Answer, OpenError, Request, VerifiedConnection};
+use crate::files;
+use crate::owner::OwnerKey;
+use crate::profile::ProfileError;
+
+/// The server's answer to a claim.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Claimed<'a> {
+    store_id: &'a str,
+    instance_key: &'a str,
+    owner_key: &'a str,
+    admin_key: &'a str,
+    account: Account<'a>,
+}
+
+#[derive(Deserialize)]
+struct Account<'a> {
+    id: &'a str,
+    name: std::borrow::Cow<'a, str>,
+}
+
+pub(crate) async fn run(
+    command: &Claim,
+    settings: Settings,
+    environment: &Environment,
+) -> Result<Shown, Failure> {
+    let Claim { url: _, owner_key, account_name, out_dir } = command;
+    let profile = settings.profile_to_claim()?;
+    let folder = key_folder(out_dir.as_deref(), &profile, environment)?;
+    let (owner_file, admin_file) = (folder.join("owner.key"), folder.join("admin.key"));
+    // Whatever could fail here fails before the instance is claimed.
+    for folder in [Some(folder.as_path()), profile.parent()].into_iter().flatten() {
+        if !folder.as_os_str().is_empty() {
+            files::make_private_folder(folder).map_err(Failure::error)?;
+        }
+    }
+    for path in [&owner_file, &admin_file, &profile] {
+        files::check_can_replace(path).map_err(Failure::error)?;
+    }
+    let pair = owner_pair(owner_key)?;
+
+    let mut client = settings.client()?;
+    let connection = client.connection().await.map_err(|error| unverified(error, &profile))?;
+    announce(&settings.url, connection);
+    check_claimable(connection, &pair)?;
+    let answer = claim(connection, &pair, account_name.as_deref()).await?;
+    let claimed: Claimed<'_> = serde_json::from_slice(&answer.body)
+        .map_err(|_| Failure::error("the server's answer to the claim is not the API's"))?;
+    keep(&owner_file, claimed.owner_key)?;
+    keep(&admin_file, claimed.admin_key)?;
+    let instance_key = confirm(&mut client, claimed.instance_key).await?;
+    let kept = settings.to_profile(Some(instance_key), Some(admin_file.clone()));
+    kept.write(&profile).map_err(lost_profile)?;
+
+    let simulated = settings.is_simulated();
+    let path = |path: &Path| path.display().to_string();
+    let state = if simulated { "claimed (SIMULATED)" } else { "claimed" };
+    let lines = [
+        (state, settings.url.to_string()),
+        ("store", claimed.store_id.to_owned()),
+        ("instance key", instance_key.to_string()),
+        ("account", format!("{} ({})", claimed.account.name, claimed.account.id)),
+        ("owner pair", path(owner_key)),
+        ("owner key", path(&owner_file)),
+        ("admin key", path(&admin_file)),
+        ("profile", path(&profile)),
+    ];
+    let json = json!({
+        "claimed": true,
+        "simulated": simulated,
+        "url": settings.url.to_string(),
+        "storeId": claimed.store_id,
+        "instanceKey": instance_key.to_string(),
+        "account": { "id": claimed.account.id, "name": claimed.account.name },
+        "ownerPublicKey": pair.public().to_string(),
+        "ownerKeyFile": path(&owner_file),
+        "adminKeyFile": path(&admin_file),
+        "profile": path(&profile),
+    });
+    let next = "keep the owner pair safe: without it the instance cannot be recovered or moved\n";
+    Ok(Shown::new(fields(&lines) + next, &json))
+}
+
+/// Where the API keys go: the folder that is named, or one beside the profiles.
+fn key_folder(
+    out_dir: Option<&Path>,
+    profile: &Path,
+    environment: &Environment,
+) -> Result<PathBuf, Failure> {
+    if let Some(folder) = out_dir {
+        return Ok(folder.to_owned());
+    }
+    let name = profile.file_stem().unwrap_or(profile.as_os_str());
+    let folder = environment.config_folder.as_ref().map(|folder| folder.join("keys").join(name));
+    folder.ok_or_else(|| {
+        Failure::usage("there is no place for the keys").advice("type --out-dir DIR, or set HOME")
+    })
+}
+
+fn owner_pair(path: &Path) -> Result<OwnerKey, Failure> {
+    if path.symlink_metadata().is_ok() {
+        if let Some(mode) = files::mode_open_to_others(path) {
+            terminal::note(&format!(
+                "warning: {} has mode {mode:04o}: others can read your key pair; chmod 600 it",
+                path.display()
+            ));
+        }
+        return OwnerKey::read(path).map_err(Failure::error);
+    }
+    let pair = OwnerKey::create(path).map_err(Failure::error)?;
+    terminal::note(&format!("made your key pair: {} (mode 0600)", path.display()));
+    Ok(pair)
+}
+
+fn unverified(error: OpenError, profile: &Path) -> Failure {
+    let failure = refusal::failure(error);
+    if failure.step() != Some(Step::Instance.number()) {
+        return failure;
+    }
+    failure.advice(format!(
+        "{} pins another instance, or this one lost its store: to claim anew, name another --profile, or move that \
+         file away",
+        profile.display()
+    ))
+}
+
+/// Says before anything is sent what the server would refuse.
+fn check_claimable(connection: &VerifiedConnection, pair: &OwnerKey) -> Result<(), Failure> {
+    let appraised = connection.appraised();
+    if let ClaimPhase::Sealed(_) = appraised.claims().phase {
+        return Err(Failure::error(
+            "the instance is sealed: its store must be opened, not claimed",
+        ));
+    }
+    match appraised.config().owner_key {
+        config::OwnerKey::Named(named) if named != pair.public() => {
+            let own = pair.public();
+            let message =
+                format!("the instance's configuration names the owner {named}; yours is {own}");
+            Err(Failure::new(Exit::NotAuthorised, message).advice("--owner-key names another pair"))
+        }
+        config::OwnerKey::Named(_) | config::OwnerKey::Any => Ok(()),
+    }
+}
+
+/// Sends the claim on the very connection whose exporter it is signed over.
+async fn claim(
+    connection: &mut VerifiedConnection,
+    pair: &OwnerKey,
+    account_name: Option<&str>,
+) -> Result<Answer, Failure> {
+    let signature = pair.sign_claim(connection.exporter()).map_err(Failure::error)?;
+    let mut body = Body::new(None);
+    body.field("ownerPublicKey", &json!(pair.public().to_string()));
+    body.field("signature", &json!(signature.to_string()));
+    if let Some(name) = account_name {
+        body.field("accountName", &json!(name));
+    }
+    let body = Some(body.finish());
+    let path = "/v1/claim".to_owned();
+    let request = Request { method: Method::POST, path, key: None, body, if_match: None };
+    let again = "type the same command again: the same owner may repeat a claim until one of its keys was used";
+    let answer = connection.send(&request).await;
+    let answer = answer.map_err(|error| Failure::error(format!("claim: {error}")).advice(again))?;
+    match answer.status {
+        StatusCode::CREATED => Ok(answer),
+        StatusCode::CONFLICT => Err(Failure::from_answer(&answer).advice(
+            "somebody has claimed it already; if that was not you, do not use it. Its owner can hand you a profile",
+        )),
+        _ => Err(Failure::from_answer(&answer)),
+    }
+}
+
+/// Writes a key file; what lies there is kept under another name.
+fn keep(path: &Path, key: &str) -> Result<(), Failure> {
+    let mut line = Zeroizing::new(Vec::with_capacity(key.len() + 1));
+    line.extend_from_slice(key.as_bytes());
+    line.push(b'\n');
+    let aside = files::set_aside(path).and_then(|aside| {
+        files::create(path, &line)?;
+        Ok(aside)
+    });
+    let aside = aside.map_err(|error| {
+        Failure::error(format!("the instance is claimed, but a key is lost: {error}"))
+            .advice("type the same command again: the claim may be repeated until a key was used")
+    })?;
+    if let Some(aside) = aside {
+        terminal::note(&format!(
+            "note: the {} of before is now {}",
+            path.display(),
+            aside.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Verifies once more, on a new connection: the instance shows the key that the claim's answer named.
+async fn confirm(client: &mut AttestedClient, told: &str) -> Result<PublicKey, Failure> {
+    let instance_key: PublicKey = told.parse().map_err(|error| {
+        Failure::error(format!("the claim's answer has no instance key: {error}"))
+    })?;
+    client.disconnect();
+    client.pin(instance_key);
+    client.connection().await.map_err(refusal::failure)?;
+    Ok(instance_key)
+}
+
+fn lost_profile(error: ProfileError) -> Failure {
+    Failure::error(format!(
+        "the instance is claimed and its keys are kept, but not the profile: {error}"
+    ))
+    .advice("`neo-secrets --profile NAME verify --pin-first-use --save-profile` writes one")
+}

@@ -1,0 +1,244 @@
+//! What a command ends with: something to show, or a failure with its exit code.
+
+use neo_secrets_attestation::error::Finding;
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use crate::cli::terminal::printable;
+use crate::connection::Answer;
+
+/// Why a command failed, as the shell sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Anything without a code of its own.
+    Error = 1,
+    /// The command line asks for nothing that can be done.
+    Usage = 2,
+    /// There is evidence, and it does not hold.
+    Refused = 3,
+    /// No key, or one that may not do this.
+    NotAuthorised = 4,
+    /// No such object, or one that is in the way.
+    NotFoundOrConflict = 5,
+}
+
+/// A command's failure.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// What was expected, and what was got.
+    pub(crate) message: String,
+    /// Lines below the message.
+    details: Vec<String>,
+    /// What to type next, where that is known.
+    pub(crate) advice: Option<String>,
+    /// More fields of the JSON error.
+    pub(crate) fields: Map<String, Value>,
+}
+
+/// What a command shows when it succeeds. Either may hold a key that is shown this once.
+pub(crate) struct Shown {
+    pub(crate) human: Zeroizing<String>,
+    pub(crate) json: Zeroizing<Vec<u8>>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            details: Vec::new(),
+            advice: None,
+            fields: Map::new(),
+        }
+    }
+
+    pub(crate) fn error(error: impl std::fmt::Display) -> Self {
+        Self::new(Exit::Error, error.to_string())
+    }
+
+    /// Evidence refused by a step: the step, the field, both values.
+    pub(crate) fn refused(finding: Finding) -> Self {
+        let Finding { step, field, got, expected } = finding;
+        let line = |name: &str, value: &str| format!("{name:<9} {}", printable(value));
+        Self::new(Exit::Refused, format!("step {step} does not hold: {}", step.title()))
+            .detail(line("field:", &field))
+            .detail(line("got:", &got))
+            .detail(line("expected:", &expected))
+            .field("step", step.number())
+            .field("field", field)
+            .field("got", got)
+            .field("expected", expected)
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(crate) fn detail(mut self, line: String) -> Self {
+        self.details.push(line);
+        self
+    }
+
+    pub(crate) fn advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    pub(crate) fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The step of the verification that failed, where one did.
+    pub(crate) fn step(&self) -> Option<u8> {
+        u8::try_from(self.fields.get("step")?.as_u64()?).ok()
+    }
+
+    /// What the server's refusal means to the shell, and what to do about it.
+    pub(crate) fn from_answer(answer: &Answer) -> Self {
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let error = &body["error"];
+        let text = |value: &Value| value.as_str().map(printable);
+        let code = text(&error["code"]).unwrap_or_default();
+        let status = answer.status.as_u16();
+        let told = text(&error["message"]).unwrap_or_else(|| "no message".to_owned());
+        let mut message = format!("the server answered {status} {code}: {told}");
+        if let (Some(field), Some(issue)) =
+            (text(&error["details"]["field"]), text(&error["details"]["issue"]))
+        {
+            message.push_str(&format!(" ({field}: {issue})"));
+        }
+        if let Some(id) = &answer.request_id {
+            message.push_str(&format!(" [request {}]", printable(id)));
+        }
+        let (exit, advice) = match status {
+            401 => (
+                Exit::NotAuthorised,
+                Some("the key in the key file is unknown, revoked or expired".to_owned()),
+            ),
+            403 => (Exit::NotAuthorised, None),
+            404 => (Exit::NotFoundOrConflict, None),
+            409 => (Exit::NotFoundOrConflict, None),
+            412 => (
+                Exit::NotFoundOrConflict,
+                Some("it has changed meanwhile: look with `secrets get`, then repeat".to_owned()),
+            ),
+            429 => {
+                let seconds = answer.retry_after_seconds;
+                (Exit::Error, seconds.map(|seconds| format!("try again in {seconds} s")))
+            }
+            _ => (Exit::Error, None),
+        };
+        let failure = Self::new(exit, message).field("status", status).field("code", code);
+        Self { advice, ..failure.field("server", error.clone()) }
+    }
+
+    /// The lines for stderr.
+    pub(crate) fn to_text(&self) -> String {
+        let kind = match self.exit {
+            Exit::Usage => "usage",
+            Exit::Refused => "evidence refused",
+            Exit::Error | Exit::NotAuthorised | Exit::NotFoundOrConflict => "error",
+        };
+        let mut text = format!("{kind}: {}", self.message);
+        for line in self.details.iter().chain(&self.advice) {
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+        text
+    }
+
+    /// The object for stdout under `--json`.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = self.fields.clone();
+        error.insert("exitCode".to_owned(), json!(self.exit as u8));
+        error.insert("message".to_owned(), json!(self.message));
+        if let Some(advice) = &self.advice {
+            error.insert("advice".to_owned(), json!(advice));
+        }
+        json!({ "error": error })
+    }
+}
+
+impl Shown {
+    pub(crate) fn new(human: String, json: &Value) -> Self {
+        Self { human: Zeroizing::new(human), json: Zeroizing::new(json.to_string().into_bytes()) }
+    }
+
+    /// The server's own JSON object with the field `simulated` in front.
+    pub(crate) fn answer(human: Zeroizing<String>, body: &[u8], simulated: bool) -> Self {
+        let front = format!("{{\"simulated\":{simulated}");
+        let rest = body.trim_ascii_start().strip_prefix(b"{").unwrap_or(b"}");
+        let mut json = Zeroizing::new(Vec::with_capacity(front.len() + 1 + rest.len()));
+        json.extend_from_slice(front.as_bytes());
+        if rest.trim_ascii_start().first() != Some(&b'}') {
+            json.push(b',');
+        }
+        json.extend_from_slice(rest);
+        Self { human, json }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            request_id: Some("r-1".to_owned()),
+            revision: None,
+            retry_after_seconds: Some(7),
+            body: Zeroizing::new(body.as_bytes().to_vec()),
+        }
+    }
+
+    #[test]
+    fn the_servers_refusals_have_their_exit_codes() {
+        let exit = |status| Failure::from_answer(&answer(status, "{}")).exit;
+        for (status, expected) in [
+            (400, Exit::Error),
+            (401, Exit::NotAuthorised),
+            (403, Exit::NotAuthorised),
+            (404, Exit::NotFoundOrConflict),
+            (409, Exit::NotFoundOrConflict),
+            (412, Exit::NotFoundOrConflict),
+            (413, Exit::Error),
+            (429, Exit::Error),
+            (500, Exit::Error),
+            (503, Exit::Error),
+        ] {
+            assert_eq!(exit(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_steers_no_terminal() {
+        let body = r#"{"error":{"code":"INVALID_REQUEST","message":"bad\u001b[2J","details":{"field":"name","issue":"too long"},"requestId":"r-1"}}"#;
+        let failure = Failure::from_answer(&answer(400, body));
+        assert_eq!(
+            failure.to_text(),
+            "error: the server answered 400 INVALID_REQUEST: bad\\u{1b}[2J (name: too long) [request r-1]"
+        );
+        let json = failure.to_json();
+        assert_eq!(json["error"]["exitCode"], 1);
+        assert_eq!(json["error"]["code"], "INVALID_REQUEST");
+        assert_eq!(json["error"]["server"]["details"]["field"], "name");
+        let busy = Failure::from_answer(&answer(429, "not json"));
+        assert!(busy.to_text().ends_with("try again in 7 s"), "{}", busy.to_text());
+    }
+
+    #[test]
+    fn an_answer_is_shown_as_it_came_with_one_more_field() {
+        let json = |body: &str| {
+            let shown = Shown::answer(Zeroizing::default(), body.as_bytes(), true);
+            serde_json::from_slice::<Value>(&shown.json).unwrap()
+        };
+        assert_eq!(json(r#" {"a":1}"#), json!({"simulated": true, "a": 1}));
+        assert_eq!(json("{ }"), json!({"simulated": true}));
+        assert_eq!(json(""), json!({"simulated": true}));
+    }
+}

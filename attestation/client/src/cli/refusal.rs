@@ -1,0 +1,95 @@
+//! How evidence, held or refused, is told: the step, the field, both values, and what to do.
+
+use neo_secrets_attestation::error::{Finding, Step};
+use neo_secrets_attestation::exchange::Refusal;
+use neo_secrets_attestation::explain::{Explained, State, explain};
+use neo_secrets_attestation::roots::Provenance;
+use serde_json::json;
+
+use crate::cli::outcome::{Exit, Failure};
+use crate::cli::terminal::printable;
+use crate::connection::{OpenError, Refused};
+
+/// A failure from a connection that was not verified, told in one line.
+pub(crate) fn failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::Connect(error) => Failure::error(error),
+        OpenError::Refused(refused) => refused_failure(&refused),
+    }
+}
+
+/// The same for evidence that was refused.
+pub(crate) fn refused_failure(refused: &Refused) -> Failure {
+    match refused {
+        // The instance is not ready, or nothing of ours answers there: no evidence, nothing refused.
+        Refused::Evidence(refusal @ Refusal::Answer { .. }) => {
+            let finding = refusal.finding();
+            Failure::error(refusal).field("got", finding.got)
+        }
+        Refused::Evidence(refusal) => {
+            let finding = refusal.finding();
+            let advice = advice(&finding);
+            Failure::refused(finding).advice(advice).field("steps", json!(explain(Err(refusal))))
+        }
+        Refused::FirmwareOnly(appraised) => Failure::new(Exit::Refused, refused.to_string())
+            .advice(
+                "--accept-firmware-only accepts it: whoever can start machines in that cloud account can then \
+                 run another image in this one's place",
+            )
+            .field("covers", "firmware")
+            .field("simulated", appraised.provenance() == Provenance::Simulated)
+            .field("steps", json!(explain(Ok(appraised)))),
+    }
+}
+
+/// The steps as lines for a terminal.
+pub(crate) fn steps_text(steps: &[Explained]) -> String {
+    let mut text = String::new();
+    for Explained { number, title, state, facts } in steps {
+        let state = match state {
+            State::Passed => "holds",
+            State::Failed => "REFUSED",
+            State::NotReached => "not reached",
+        };
+        text.push_str(&format!("step {number:>2}  {state:<11}  {title}\n"));
+        for fact in facts {
+            let (name, value) = (printable(&fact.name), printable(&fact.value));
+            text.push_str(&format!("{:22}{name}: {value}\n", ""));
+        }
+    }
+    text
+}
+
+fn advice(finding: &Finding) -> &'static str {
+    match finding.step {
+        Step::Document => "this server may be newer than this program: upgrade neo-secrets",
+        Step::Report | Step::ReportSignature | Step::Identity => {
+            "the machine does not prove that it is an AMD SEV-SNP guest: nothing was sent to it"
+        }
+        Step::Root => {
+            "a simulated instance is trusted only with --trust-simulated ROOT, and then no AMD chip is"
+        }
+        Step::Chain => {
+            "certificates and CRL come with the evidence; where the CRL is old, the instance's owner renews it"
+        }
+        Step::Binding => {
+            "somebody stands between you and the instance; a proxy that ends TLS does too: connect to the instance itself"
+        }
+        Step::GuestPolicy => "the host can look into this machine: nothing was sent to it",
+        Step::Measurement if finding.field.starts_with("config") => {
+            "the instance's configuration is not the one that policy.json asks for"
+        }
+        Step::Measurement => {
+            "the instance runs another image, or on another shape of machine: take reference.json from whoever \
+             built the image that you expect (--reference)"
+        }
+        Step::Platform => {
+            "the host's firmware must be updated, or policy.json is for other chips (--policy)"
+        }
+        Step::Chip => "policy.json decides which chips are allowed, and until when (--policy)",
+        Step::Instance => {
+            "this is another instance than the pinned one, or it has lost its store; if you expect that, take the new \
+             profile from its owner"
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The terminal: what is printed, safely, and a prompt that does not show what is typed.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write as _};
+use std::os::fd::AsFd;
+
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use rustix::termios::{tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use crate::limits;
+
+/// Writes to stdout without a buffer that would keep a copy. A reader that has gone away is no error.
+pub(crate) fn print(mut bytes: &[u8]) -> io::Result<()> {
+    let stdout = io::stdout();
+    while !bytes.is_empty() {
+        match rustix::io::write(stdout.as_fd(), bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::PIPE) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a line to stderr; where nobody listens there is nobody to tell.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Text from outside without what could steer a terminal: control characters and those that reorder text are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || reorders {
+            let _ = write!(shown, "{}", character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// A table: columns as wide as their widest cell, two spaces between them, cells made printable.
+pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| std::array::from_fn(|column| printable(&row[column]))).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([heads[column].len()]).max().unwrap_or_default()
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    let heads = heads.map(str::to_owned);
+    for row in [&heads].into_iter().chain(&rows) {
+        let line: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Whether stdin is a person's terminal.
+pub(crate) fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks on the terminal and reads a line as it is typed, shown.
+pub(crate) fn ask(question: &str) -> io::Result<String> {
+    eprint_flush(question);
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Asks on the terminal and reads a line that is not shown, without its newline. `None` where the user gave up with
+/// Ctrl-C or Ctrl-D.
+pub(crate) fn ask_hidden(question: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    terminal.write_all(question.as_bytes())?;
+    let hidden = Hidden::new(terminal)?;
+    let line = read_line(&hidden.terminal);
+    let _ = (&hidden.terminal).write_all(b"\n");
+    line
+}
+
+fn eprint_flush(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().flush();
+}
+
+/// A terminal that neither shows what is typed nor cuts a long line, until this is dropped.
+struct Hidden {
+    terminal: File,
+    before: Termios,
+}
+
+impl Hidden {
+    fn new(terminal: File) -> io::Result<Self> {
+        let before = tcgetattr(&terminal)?;
+        let mut modes = before.clone();
+        // Without ICANON a line may be longer than 4095 bytes; without ISIG Ctrl-C comes as a byte, and the terminal is
+        // never left without echo.
+        modes.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        modes.special_codes[SpecialCodeIndex::VMIN] = 1;
+        modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(&terminal, OptionalActions::Now, &modes)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // Where this fails the terminal is gone.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
+/// Reads to the end of a line, with the erase keys of a terminal; nothing longer than a value is kept.
+fn read_line(mut source: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    const INTERRUPT: u8 = 3;
+    const END: u8 = 4;
+    const ERASE_LINE: u8 = 0x15;
+    let mut line = Zeroizing::new(Vec::with_capacity(limits::VALUE_BYTES_MAX + 1));
+    let mut byte = Zeroizing::new([0; 1]);
+    loop {
+        if source.read(&mut *byte)? == 0 {
+            return Ok(None);
+        }
+        match byte[0] {
+            b'\n' | b'\r' => return Ok(Some(line)),
+            INTERRUPT | END => return Ok(None),
+            8 | 0x7f => {
+                // A character: its continuation bytes, then its first byte.
+                while line.pop().is_some_and(|erased| erased & 0xC0 == 0x80) {}
+            }
+            ERASE_LINE => line.clear(),
+            // One byte more than a value may have is kept, so that it is refused as too long.
+            typed if line.len() <= limits::VALUE_BYTES_MAX => line.push(typed),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typed_line_ends_at_enter_and_obeys_the_erase_keys() {
+        let typed = |keys: &[u8]| read_line(keys).unwrap().map(|line| line.to_vec());
+        assert_eq!(typed(b"abc\nrest").unwrap(), b"abc");
+        assert_eq!(typed(b"\r").unwrap(), b"");
+        assert_eq!(typed("aü\x7fb\x08c\n".as_bytes()).unwrap(), b"ac");
+        assert_eq!(typed(b"\x7fwrong\x15right\n").unwrap(), b"right");
+        assert_eq!(typed(b"abc\x03"), None);
+        assert_eq!(typed(b"abc\x04"), None);
+        assert_eq!(typed(b"abc"), None);
+        let long = [vec![b'a'; 70_000], vec![b'\n']].concat();
+        assert_eq!(typed(&long).unwrap().len(), limits::VALUE_BYTES_MAX + 1);
+    }
+
+    #[test]
+    fn tables_line_up_and_steer_no_terminal() {
+        let rows = [["ä".to_owned(), "2".to_owned()], ["long\x1b[2J".to_owned(), String::new()]];
+        let shown = table(["A", "B"], &rows);
+        assert_eq!(shown, "A             B\nä             2\nlong\\u{1b}[2J\n");
+        assert_eq!(printable("a\u{202e}b\nc"), "a\\u{202e}b\\nc");
+    }
+}

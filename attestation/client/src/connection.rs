@@ -1,0 +1,398 @@
+//! One TLS connection: first unverified, with nothing to do on it but the evidence exchange, then verified.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderValue, IF_MATCH,
+};
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use neo_secrets_attestation::appraise::{Appraised, Channel};
+use neo_secrets_attestation::binding::{Exporter, Nonce};
+use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::exchange::{Exchange, Refusal, Trust};
+use neo_secrets_attestation::reference::Covers;
+use neo_secrets_attestation::time::UnixTime;
+use openssl::error::ErrorStack;
+use openssl::sha::sha256;
+use openssl::x509::X509;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ParsedCertificate;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
+
+use crate::limits;
+use crate::secret::ApiKey;
+use crate::url::InstanceUrl;
+
+/// Why there is no connection with evidence to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The host's name has no address, or nobody listens there.
+    #[error("cannot connect to {url}: {source}")]
+    Tcp {
+        /// The instance.
+        url: InstanceUrl,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The TLS handshake failed.
+    #[error("the TLS 1.3 handshake with {url} failed: {source}")]
+    Tls {
+        /// The instance.
+        url: InstanceUrl,
+        /// What rustls or the operating system says.
+        source: std::io::Error,
+    },
+    /// It took too long.
+    #[error("{url} did not answer within {} s while {what}", limit.as_secs())]
+    Timeout {
+        /// The instance.
+        url: InstanceUrl,
+        /// What was under way.
+        what: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// rustls gives no exporter or no certificate for a finished handshake.
+    #[error("the TLS connection with {url} gives no {what}")]
+    NoBinding {
+        /// The instance.
+        url: InstanceUrl,
+        /// What is absent.
+        what: &'static str,
+    },
+    /// The connection broke, or what came is not HTTP.
+    #[error("the connection with {url} failed before it was verified: {source}")]
+    Http {
+        /// The instance.
+        url: InstanceUrl,
+        /// What hyper says.
+        source: hyper::Error,
+    },
+    /// The system gives no random bytes for the nonce.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// The answer is longer than evidence can be.
+    #[error("{url} answered the request for evidence with more than {bytes_max} bytes")]
+    TooLong {
+        /// The instance.
+        url: InstanceUrl,
+        /// The limit.
+        bytes_max: usize,
+    },
+}
+
+/// Why a connection did not become a verified one.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There was no evidence.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There was an answer, and it is refused.
+    #[error(transparent)]
+    Refused(#[from] Box<Refused>),
+}
+
+/// Why evidence is refused. Nothing but the request for it was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// By the verification.
+    #[error("{0}")]
+    Evidence(Refusal),
+    /// Every step holds, but the measurement covers only the vendor's firmware.
+    #[error(
+        "FIRMWARE ONLY, IMAGE NOT PROVEN: the measurement covers the vendor's firmware, not what it started"
+    )]
+    FirmwareOnly(Box<Appraised>),
+}
+
+/// What becomes of evidence whose measurement covers only the vendor's firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirmwareOnly {
+    /// It is refused.
+    Refuse,
+    /// The user accepts it by name: whoever can start machines in that cloud account can imitate the image.
+    Accept,
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+
+/// A TLS connection to somebody. All that can be done with it is to verify it.
+pub(crate) struct UnverifiedConnection {
+    url: InstanceUrl,
+    sender: Sender,
+    channel: Channel,
+    certificate: Vec<u8>,
+}
+
+/// A TLS connection whose other end is what the caller expects.
+pub struct VerifiedConnection {
+    url: InstanceUrl,
+    sender: Sender,
+    channel: Channel,
+    certificate: Vec<u8>,
+    appraised: Appraised,
+}
+
+/// A request of the API. The path is the caller's business: everything from outside in it is percent-encoded.
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// The key to present, if any.
+    pub key: Option<&'a ApiKey>,
+    /// JSON, if any; the memory is wiped after the last use.
+    pub body: Option<Zeroizing<Vec<u8>>>,
+    /// The revision that `If-Match` demands, if any.
+    pub if_match: Option<u64>,
+}
+
+/// An answer of the API, whole.
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// `X-Request-ID`.
+    pub request_id: Option<String>,
+    /// The revision in `ETag`.
+    pub revision: Option<u64>,
+    /// `Retry-After` in seconds.
+    pub retry_after_seconds: Option<u64>,
+    /// The body; it may hold a key, and is wiped when dropped.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+/// Why a request on a verified connection has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The connection was gone before a byte of the request left: it is safe to send it again.
+    #[error("the connection was closed before the request was sent")]
+    NotSent,
+    /// The connection broke afterwards: the server may or may not have done what was asked.
+    #[error("the connection broke before the whole answer came: {0}")]
+    Lost(hyper::Error),
+    /// No whole answer in time: the server may or may not have done what was asked.
+    #[error("no whole answer within {} s", limits::REQUEST_TIMEOUT.as_secs())]
+    Timeout,
+    /// The answer's body is longer than any of the API.
+    #[error("the answer has more than {bytes_max} bytes", bytes_max = limits::BODY_BYTES_MAX)]
+    TooLong,
+    /// The path is not one.
+    #[error("the request's path is malformed")]
+    Path,
+}
+
+impl UnverifiedConnection {
+    /// Opens a TLS 1.3 connection. Nothing is sent on it.
+    pub(crate) async fn open(url: &InstanceUrl, tls: &TlsConnector) -> Result<Self, ConnectError> {
+        let late = |what, limit| {
+            let url = url.clone();
+            move |_| ConnectError::Timeout { url, what, limit }
+        };
+        let tcp = timeout(limits::CONNECT_TIMEOUT, TcpStream::connect((url.host(), url.port())))
+            .await
+            .map_err(late("connecting", limits::CONNECT_TIMEOUT))?
+            .map_err(|source| ConnectError::Tcp { url: url.clone(), source })?;
+        // Requests are small and wait for their answers; where it can't be set, they are only slower.
+        let _ = tcp.set_nodelay(true);
+        let stream = timeout(limits::HANDSHAKE_TIMEOUT, tls.connect(url.server_name(), tcp))
+            .await
+            .map_err(late("in the TLS handshake", limits::HANDSHAKE_TIMEOUT))?
+            .map_err(|source| ConnectError::Tls { url: url.clone(), source })?;
+        let (channel, certificate) =
+            channel(&stream).map_err(|what| ConnectError::NoBinding { url: url.clone(), what })?;
+        let (sender, driver) = http1::Builder::new()
+            .max_header_size(limits::HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| ConnectError::Http { url: url.clone(), source })?;
+        // It ends with the connection; what it fails with, the sender learns as well.
+        tokio::spawn(driver);
+        Ok(Self { url: url.clone(), sender, channel, certificate })
+    }
+
+    /// Runs the evidence exchange, the one use of an unverified connection.
+    pub(crate) async fn verify(
+        mut self,
+        trust: &Trust,
+        firmware_only: FirmwareOnly,
+        now: UnixTime,
+    ) -> Result<VerifiedConnection, OpenError> {
+        let exchange = Exchange::start(nonce()?);
+        let (status, body) = self.fetch(&exchange.request_target()).await?;
+        let Self { url, sender, channel, certificate } = self;
+        let appraised = exchange
+            .finish(status.as_u16(), &body, &channel, trust, now)
+            .map_err(|refusal| Box::new(Refused::Evidence(refusal)))?;
+        match (appraised.covers(), firmware_only) {
+            (Covers::Image, _) | (Covers::Firmware, FirmwareOnly::Accept) => {
+                Ok(VerifiedConnection { url, sender, channel, certificate, appraised })
+            }
+            (Covers::Firmware, FirmwareOnly::Refuse) => {
+                Err(Box::new(Refused::FirmwareOnly(Box::new(appraised))).into())
+            }
+        }
+    }
+
+    /// The answer to the only request that an unverified connection can make.
+    async fn fetch(&mut self, path: &str) -> Result<(StatusCode, Vec<u8>), ConnectError> {
+        let (url, limit) = (self.url.clone(), limits::EVIDENCE_TIMEOUT);
+        let request = head(&url, Method::GET, path)
+            .body(Full::default())
+            .map_err(|_| ConnectError::NoBinding { url: url.clone(), what: "request path" })?;
+        let exchange = async {
+            let response = self.sender.send_request(request).await.map_err(BodyError::Broken)?;
+            let status = response.status();
+            Ok((status, read(response.into_body(), Exchange::BODY_BYTES_MAX).await?))
+        };
+        match timeout(limit, exchange).await {
+            Ok(Ok((status, body))) => Ok((status, body.to_vec())),
+            Ok(Err(BodyError::Broken(source))) => Err(ConnectError::Http { url, source }),
+            Ok(Err(BodyError::TooLong)) => {
+                Err(ConnectError::TooLong { url, bytes_max: Exchange::BODY_BYTES_MAX })
+            }
+            Err(_) => Err(ConnectError::Timeout { url, what: "asked for evidence", limit }),
+        }
+    }
+}
+
+fn nonce() -> Result<Nonce, ConnectError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| ConnectError::Random)?;
+    Ok(Nonce::new(&bytes).expect("32 bytes are between 16 and 64"))
+}
+
+/// This side's end of a finished handshake, and the server's certificate (DER). A resumed session has the certificate
+/// of the one that it resumes, and an exporter of its own.
+fn channel(stream: &TlsStream<TcpStream>) -> Result<(Channel, Vec<u8>), &'static str> {
+    let (_, session) = stream.get_ref();
+    let exporter = session
+        .export_keying_material([0; 32], Exporter::LABEL, Some(b""))
+        .map_err(|_| "exporter")?;
+    let certificate: &CertificateDer<'_> =
+        session.peer_certificates().and_then(<[_]>::first).ok_or("certificate")?;
+    let parsed = ParsedCertificate::try_from(certificate).map_err(|_| "certificate that parses")?;
+    let tls_spki_sha256 = sha256(parsed.subject_public_key_info().as_ref());
+    Ok((Channel { exporter: Exporter(exporter), tls_spki_sha256 }, certificate.to_vec()))
+}
+
+impl VerifiedConnection {
+    /// What was verified on this connection.
+    pub fn appraised(&self) -> &Appraised {
+        &self.appraised
+    }
+
+    /// This connection's RFC 9266 exporter, which a claim's signature is over.
+    pub fn exporter(&self) -> &Exporter {
+        &self.channel.exporter
+    }
+
+    /// The instance's key, where it shows one.
+    pub fn instance_key(&self) -> Option<PublicKey> {
+        self.appraised.claims().phase.instance_key()
+    }
+
+    /// The server's certificate as PEM. Only this boot of the instance has its key.
+    pub fn certificate_pem(&self) -> Result<Vec<u8>, ErrorStack> {
+        X509::from_der(&self.certificate)?.to_pem()
+    }
+
+    /// Waits until a request can be sent; false where the other end has closed.
+    pub(crate) async fn is_ready(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+
+    /// Sends one request and reads its whole answer. After any error the connection is of no use.
+    pub async fn send(&mut self, request: &Request<'_>) -> Result<Answer, SendError> {
+        let request = request.to_http(&self.url)?;
+        timeout(limits::REQUEST_TIMEOUT, async {
+            let response = self.sender.try_send_request(request).await;
+            let response = response.map_err(|mut error| match error.take_message() {
+                Some(_unsent) => SendError::NotSent,
+                None => SendError::Lost(error.into_error()),
+            })?;
+            let (head, body) = response.into_parts();
+            let body = read(body, limits::BODY_BYTES_MAX).await.map_err(|error| match error {
+                BodyError::Broken(error) => SendError::Lost(error),
+                BodyError::TooLong => SendError::TooLong,
+            })?;
+            Ok(Answer::new(head.status, &head.headers, body))
+        })
+        .await
+        .map_err(|_| SendError::Timeout)?
+    }
+}
+
+impl Request<'_> {
+    fn to_http(&self, url: &InstanceUrl) -> Result<hyper::Request<Full<Bytes>>, SendError> {
+        let mut head = head(url, self.method.clone(), &self.path);
+        if let Some(key) = self.key {
+            head = head.header(AUTHORIZATION, key.to_authorization());
+        }
+        if let Some(revision) = self.if_match {
+            head = head.header(IF_MATCH, format!("\"{revision}\""));
+        }
+        let body = match &self.body {
+            None => Bytes::new(),
+            Some(json) => {
+                head = head.header(CONTENT_TYPE, "application/json");
+                Bytes::from_owner(json.clone())
+            }
+        };
+        head.body(Full::new(body)).map_err(|_| SendError::Path)
+    }
+}
+
+impl Answer {
+    fn new(status: StatusCode, headers: &HeaderMap, body: Zeroizing<Vec<u8>>) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let quoted = |text: &str| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+        Self {
+            status,
+            request_id: text("x-request-id").map(str::to_owned),
+            revision: text(ETAG.as_str()).and_then(quoted),
+            retry_after_seconds: text("retry-after").and_then(|text| text.parse().ok()),
+            body,
+        }
+    }
+}
+
+fn head(url: &InstanceUrl, method: Method, path: &str) -> hyper::http::request::Builder {
+    hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, url.authority())
+        .header(ACCEPT, HeaderValue::from_static("application/json"))
+}
+
+enum BodyError {
+    Broken(hyper::Error),
+    TooLong,
+}
+
+/// A whole body, at most `bytes_max` bytes. Memory that the body outgrows is wiped before it is given back.
+async fn read(mut body: Incoming, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    let mut whole = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(BodyError::Broken)?;
+        let Some(data) = frame.data_ref() else { continue };
+        let len = whole.len() + data.len();
+        if len > bytes_max {
+            return Err(BodyError::TooLong);
+        }
+        if len > whole.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(2 * len));
+            larger.extend_from_slice(&whole);
+            whole = larger;
+        }
+        whole.extend_from_slice(data);
+    }
+    Ok(whole)
+}

@@ -1,0 +1,232 @@
+//! Profiles: what a client must know about one instance, in one file.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use neo_secrets_attestation::ed25519::PublicKey;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+use crate::limits;
+use crate::url::InstanceUrl;
+
+const VERSION: u8 = 1;
+
+/// What a client must know about one instance to verify it: the file holds copies, so that it can be handed on whole.
+/// It holds no key; `key_file` only says where one lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The instance's address.
+    pub url: InstanceUrl,
+    /// The exact text of reference.json.
+    pub reference: String,
+    /// The exact text of policy.json.
+    pub policy: String,
+    /// DER of the simulated root, where this instance runs on a simulated processor.
+    pub simulated_root: Option<Vec<u8>>,
+    /// The pin: the instance's Ed25519 key.
+    pub instance_key: Option<PublicKey>,
+    /// Where the API key lies; relative to the profile's folder in the file, joined with it here.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Why a profile can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A name with other characters than letters, digits, `_`, `-` and `.`, or longer than 64.
+    #[error(
+        "expected a profile's name (1 to 64 letters, digits, `_`, `-`, `.`, no `.` first) or a path with a `/`, \
+         got {name:?}"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Neither XDG_CONFIG_HOME nor HOME is set to an absolute path.
+    #[error("a profile's name needs XDG_CONFIG_HOME or HOME: set one, or give a path with a `/`")]
+    NoConfigFolder,
+    /// Not the JSON of a profile.
+    #[error("{} is not a profile: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser found, with line and column.
+        source: serde_json::Error,
+    },
+    /// A field whose text does not parse.
+    #[error("{} is not a profile: field {field}: {issue}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What is expected.
+        issue: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wire {
+    version: u8,
+    url: String,
+    reference: String,
+    policy: String,
+    simulated_root: Option<String>,
+    instance_key: Option<String>,
+    key_file: Option<PathBuf>,
+}
+
+impl Profile {
+    /// Reads a profile.
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let bytes = files::read_bounded(path, limits::PROFILE_BYTES_MAX)?;
+        let wire = serde_json::from_slice(&bytes)
+            .map_err(|source| ProfileError::Json { path: path.to_owned(), source })?;
+        Self::from_wire(path, wire)
+    }
+
+    /// Replaces the profile's file as a whole, mode 0600.
+    pub fn write(&self, path: &Path) -> Result<(), ProfileError> {
+        let Self { url, reference, policy, simulated_root, instance_key, key_file } = self;
+        let wire = Wire {
+            version: VERSION,
+            url: url.to_string(),
+            reference: reference.clone(),
+            policy: policy.clone(),
+            simulated_root: simulated_root.as_ref().map(|der| BASE64.encode(der)),
+            instance_key: instance_key.map(|key| key.to_string()),
+            key_file: key_file.as_ref().map(|file| relative_to(folder_of(path), file)),
+        };
+        let failed = |source| ProfileError::Json { path: path.to_owned(), source };
+        let mut text = serde_json::to_vec_pretty(&wire).map_err(failed)?;
+        text.push(b'\n');
+        Ok(files::replace(path, &text)?)
+    }
+
+    fn from_wire(path: &Path, wire: Wire) -> Result<Self, ProfileError> {
+        let Wire { version, url, reference, policy, simulated_root, instance_key, key_file } = wire;
+        let wrong = |field, issue| ProfileError::Field { path: path.to_owned(), field, issue };
+        if version != VERSION {
+            let issue = format!("expected {VERSION}, got {version}; a newer neo-secrets wrote it");
+            return Err(wrong("version", issue));
+        }
+        let url = url.parse().map_err(|error| wrong("url", format!("{error}")))?;
+        let simulated_root = simulated_root
+            .map(|text| BASE64.decode(text.as_bytes()))
+            .transpose()
+            .map_err(|error| wrong("simulatedRoot", format!("expected base64: {error}")))?;
+        let instance_key = instance_key
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|error| wrong("instanceKey", format!("{error}")))?;
+        let key_file = key_file.map(|file| folder_of(path).join(file));
+        Ok(Self { url, reference, policy, simulated_root, instance_key, key_file })
+    }
+}
+
+/// The file of a profile: a path where `argument` has a `/`, else `NAME.json` in the profiles' folder.
+pub fn path_of(argument: &OsStr, config_folder: Option<&Path>) -> Result<PathBuf, ProfileError> {
+    if argument.as_encoded_bytes().contains(&b'/') {
+        return Ok(PathBuf::from(argument));
+    }
+    let is_name = |name: &&str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(fits)
+    };
+    let name = argument.to_str().filter(is_name);
+    let name = name.ok_or_else(|| ProfileError::Name { name: argument.display().to_string() })?;
+    let folder = config_folder.ok_or(ProfileError::NoConfigFolder)?;
+    Ok(folder.join("profiles").join(format!("{name}.json")))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// A file in (or below) the profile's own folder is named relative to it, so that the folder can be moved.
+fn relative_to(folder: &Path, file: &Path) -> PathBuf {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (file, folder) = (absolute(file), absolute(folder.join(".").as_path()));
+    file.strip_prefix(&folder).map(Path::to_owned).unwrap_or(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::files::tests::Folder;
+
+    fn example(key_file: Option<PathBuf>) -> Profile {
+        Profile {
+            url: "https://localhost:8443".parse().unwrap(),
+            reference: "{\"a\": 1}\n".to_owned(),
+            policy: "{}".to_owned(),
+            simulated_root: Some(vec![0x30, 0x82]),
+            instance_key: Some(PublicKey([7; 32])),
+            key_file,
+        }
+    }
+
+    #[test]
+    fn a_profile_reads_back_and_moves_with_its_folder() {
+        let (folder, other) = (Folder::new(), Folder::new());
+        let (path, moved) = (folder.join("p.json"), other.join("p.json"));
+        let profile = example(Some(folder.join("admin.key")));
+        profile.write(&path).unwrap();
+        assert_eq!(Profile::read(&path).unwrap(), profile);
+        assert_eq!(files::mode_open_to_others(&path), None);
+        fs::rename(&path, &moved).unwrap();
+        let read = Profile::read(&moved).unwrap();
+        assert_eq!(read.key_file, Some(other.join("admin.key")));
+        let elsewhere = example(Some(PathBuf::from("/run/keys/admin.key")));
+        elsewhere.write(&path).unwrap();
+        assert_eq!(Profile::read(&path).unwrap(), elsewhere);
+    }
+
+    #[test]
+    fn a_damaged_profile_is_refused_with_its_field() {
+        let folder = Folder::new();
+        let path = folder.join("p.json");
+        example(None).write(&path).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let refused = |from: &str, to: &str| {
+            assert!(good.contains(from), "{good}");
+            fs::write(&path, good.replace(from, to)).unwrap();
+            Profile::read(&path).unwrap_err()
+        };
+        for (from, to, expected) in [
+            ("https://", "http://", "url"),
+            ("\"version\": 1", "\"version\": 2", "version"),
+            ("\"MII=\"", "\"MII\"", "simulatedRoot"),
+            ("\"BwcH", "\"!wcH", "instanceKey"),
+        ] {
+            let error = refused(from, to);
+            assert!(
+                matches!(error, ProfileError::Field { field, .. } if field == expected),
+                "{error}"
+            );
+        }
+        assert!(matches!(refused("\"policy\"", "\"polizy\""), ProfileError::Json { .. }));
+        assert!(matches!(refused("\"policy\"", "\"url\""), ProfileError::Json { .. }));
+        let absent = Profile::read(&folder.join("absent.json"));
+        assert!(matches!(absent, Err(ProfileError::File(FileError::Io { .. }))));
+    }
+
+    #[test]
+    fn a_name_lies_in_the_profiles_folder_and_a_path_anywhere() {
+        let folder = Some(Path::new("/c/neo-secrets"));
+        let of = |text: &str, folder| path_of(OsStr::new(text), folder);
+        assert_eq!(of("prod", folder).unwrap(), Path::new("/c/neo-secrets/profiles/prod.json"));
+        assert_eq!(of("./p.json", None).unwrap(), Path::new("./p.json"));
+        assert!(matches!(of("prod", None), Err(ProfileError::NoConfigFolder)));
+        for name in ["", ".", "..", ".x", "a b", "ä", &"a".repeat(65)] {
+            assert!(matches!(of(name, folder), Err(ProfileError::Name { .. })), "{name}");
+        }
+    }
+}
