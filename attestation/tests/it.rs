@@ -3,6 +3,9 @@
 mod support;
 
 mod verify {
+    mod agreement;
+    mod files;
     mod forgeries;
+    mod hostile;
     mod vectors;
 }
