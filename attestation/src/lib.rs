@@ -30,3 +30,8 @@ pub mod roots;
 pub mod tcb;
 pub mod time;
 pub mod verify;
+
+/// Compiles the examples in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
