@@ -11,12 +11,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod chip;
+pub mod client_files;
 pub mod der;
 pub mod faults;
 pub mod files;
 pub mod key;
+pub mod launch;
 pub mod machine;
 pub mod pace;
+pub mod parent;
 pub mod product;
 pub mod report;
 pub mod settings;

@@ -124,10 +124,7 @@ impl Machine {
             ReportVersion::V2 | ReportVersion::V3 => 0,
             ReportVersion::V5 => settings.mitigations.0,
         };
-        let mut chip_id = [0; 64];
-        if !settings.mask_chip_id {
-            chip_id[..settings.chip_id.0.len()].copy_from_slice(&settings.chip_id.0);
-        }
+        let chip_id = if settings.mask_chip_id { [0; 64] } else { settings.chip_id.padded() };
         ReportBody {
             version: version.into(),
             guest_svn: guest.guest_svn,

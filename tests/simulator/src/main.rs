@@ -1,2 +1,66 @@
-//! x
-fn main() {}
+//! `neo-secretsd-simulated`: the server on a SIMULATED secure processor. It protects nothing.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use neo_secrets_server::options::{self, Flag, Options};
+use snp_simulator::client_files::write_client_files;
+use snp_simulator::{Chip, ChipError, Machine, Product, files, parent};
+use time::OffsetDateTime;
+
+const PROGRAM: &str = "neo-secretsd-simulated";
+const CHIP: Flag =
+    Flag { name: "--chip", value: "DIR", help: "the simulated chip, made by `prepare`" };
+const PREPARE: &str = "usage: neo-secretsd-simulated prepare CHIP_DIR CONFIG_FILE CLIENT_DIR
+
+Makes a simulated chip in CHIP_DIR where there is none, and writes into CLIENT_DIR what clients need to
+verify a server on it with this configuration: simulated-root.der, reference.json, policy.json.";
+
+fn main() -> ExitCode {
+    if let Err(error) = parent::end_with(std::env::var_os(parent::VARIABLE)) {
+        eprintln!("{PROGRAM}: {error}");
+        return ExitCode::FAILURE;
+    }
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.split_first() {
+        Some((first, rest)) if first == "prepare" => prepare(rest),
+        _ => options::main(PROGRAM, &[CHIP], launch),
+    }
+}
+
+fn launch(_: &Options, chip: Vec<OsString>) -> Result<Machine, ChipError> {
+    let line = "*".repeat(78);
+    eprintln!(
+        "{line}\n* SIMULATED secure processor. This server protects nothing: whoever can read its\n\
+         * files can open its store. For trying out and for tests only.\n{line}"
+    );
+    let now = OffsetDateTime::now_utc();
+    let folder = chip.into_iter().next().unwrap_or_default();
+    Machine::launch(Chip::open(Path::new(&folder), now)?, now)
+}
+
+fn prepare(arguments: &[OsString]) -> ExitCode {
+    let [chip, config, client] = arguments else {
+        eprintln!("{PREPARE}");
+        return ExitCode::from(2);
+    };
+    match make(Path::new(chip), Path::new(config), Path::new(client)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{PROGRAM}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make(chip: &Path, config: &Path, client: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let now = OffsetDateTime::now_utc();
+    let config = files::read(config)?;
+    if !chip.exists() {
+        Chip::create(chip, Product::Genoa, now)?;
+    }
+    files::create_folder(client)?;
+    Ok(write_client_files(client, &Chip::open(chip, now)?, &config, now)?)
+}

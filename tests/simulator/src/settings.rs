@@ -32,6 +32,17 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HexBytes(pub Vec<u8>);
 
+impl HexBytes {
+    /// The bytes with zeros after them, as a report carries a chip id.
+    pub fn padded(&self) -> [u8; 64] {
+        let mut padded = [0; 64];
+        for (byte, own) in padded.iter_mut().zip(&self.0) {
+            *byte = *own;
+        }
+        padded
+    }
+}
+
 impl Serialize for HexBytes {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(&HEXLOWER.encode(&self.0))
