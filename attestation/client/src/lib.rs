@@ -15,3 +15,6 @@ pub mod profile;
 pub mod secret;
 mod tls;
 pub mod url;
+
+#[cfg(test)]
+mod tests;

@@ -18,11 +18,9 @@ use crate::cli::secrets::fields;
 use crate::cli::session::{Settings, announce};
 use crate::cli::terminal;
 use crate::cli::value::Body;
-use crate::client::AttestedClient;
 use crate::connection::{Answer, OpenError, Request, VerifiedConnection};
-use crate::files;
+use crate::files::{self, FileError};
 use crate::owner::OwnerKey;
-use crate::profile::ProfileError;
 
 /// The server's answer to a claim.
 #[derive(Deserialize)]
@@ -68,11 +66,18 @@ pub(crate) async fn run(
     let answer = claim(connection, &pair, account_name.as_deref()).await?;
     let claimed: Claimed<'_> = serde_json::from_slice(&answer.body)
         .map_err(|_| Failure::error("the server's answer to the claim is not the API's"))?;
-    keep(&owner_file, claimed.owner_key)?;
-    keep(&admin_file, claimed.admin_key)?;
-    let instance_key = confirm(&mut client, claimed.instance_key).await?;
+    let instance_key: PublicKey = claimed.instance_key.parse().map_err(|error| {
+        Failure::error(format!("the claim's answer has no instance key: {error}"))
+    })?;
+    // The pin first: whoever finds the keys written finds the pin as well.
     let kept = settings.to_profile(Some(instance_key), Some(admin_file.clone()));
-    kept.write(&profile).map_err(lost_profile)?;
+    kept.write(&profile).map_err(lost)?;
+    keep(&owner_file, claimed.owner_key).map_err(lost)?;
+    keep(&admin_file, claimed.admin_key).map_err(lost)?;
+    // Once more, on a new connection: the instance shows the key that its answer named.
+    client.disconnect();
+    client.pin(instance_key);
+    client.connection().await.map_err(refusal::failure)?;
 
     let simulated = settings.is_simulated();
     let path = |path: &Path| path.display().to_string();
@@ -194,42 +199,23 @@ async fn claim(
 }
 
 /// Writes a key file; what lies there is kept under another name.
-fn keep(path: &Path, key: &str) -> Result<(), Failure> {
+fn keep(path: &Path, key: &str) -> Result<(), FileError> {
     let mut line = Zeroizing::new(Vec::with_capacity(key.len() + 1));
     line.extend_from_slice(key.as_bytes());
     line.push(b'\n');
-    let aside = files::set_aside(path).and_then(|aside| {
-        files::create(path, &line)?;
-        Ok(aside)
-    });
-    let aside = aside.map_err(|error| {
-        Failure::error(format!("the instance is claimed, but a key is lost: {error}"))
-            .advice("type the same command again: the claim may be repeated until a key was used")
-    })?;
-    if let Some(aside) = aside {
+    if let Some(aside) = files::set_aside(path)? {
         terminal::note(&format!(
             "note: the {} of before is now {}",
             path.display(),
             aside.display()
         ));
     }
-    Ok(())
+    files::create(path, &line)
 }
 
-/// Verifies once more, on a new connection: the instance shows the key that the claim's answer named.
-async fn confirm(client: &mut AttestedClient, told: &str) -> Result<PublicKey, Failure> {
-    let instance_key: PublicKey = told.parse().map_err(|error| {
-        Failure::error(format!("the claim's answer has no instance key: {error}"))
-    })?;
-    client.disconnect();
-    client.pin(instance_key);
-    client.connection().await.map_err(refusal::failure)?;
-    Ok(instance_key)
-}
-
-fn lost_profile(error: ProfileError) -> Failure {
-    Failure::error(format!(
-        "the instance is claimed and its keys are kept, but not the profile: {error}"
-    ))
-    .advice("`neo-secrets --profile NAME verify --pin-first-use --save-profile` writes one")
+fn lost(error: impl std::fmt::Display) -> Failure {
+    Failure::error(format!("the instance is claimed, but what it answered is lost: {error}"))
+        .advice(
+            "type the same command again: the claim may be repeated until one of its keys was used",
+        )
 }

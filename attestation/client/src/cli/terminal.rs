@@ -168,7 +168,7 @@ mod tests {
     fn tables_line_up_and_steer_no_terminal() {
         let rows = [["ä".to_owned(), "2".to_owned()], ["long\x1b[2J".to_owned(), String::new()]];
         let shown = table(["A", "B"], &rows);
-        assert_eq!(shown, "A             B\nä             2\nlong\\u{1b}[2J\n");
+        assert_eq!(shown, "A              B\nä              2\nlong\\u{1b}[2J\n");
         assert_eq!(printable("a\u{202e}b\nc"), "a\\u{202e}b\\nc");
     }
 }
