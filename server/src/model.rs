@@ -293,6 +293,14 @@ impl SecretName {
     }
 }
 
+impl SecretName {
+    /// Whether the name begins with this.
+    #[must_use]
+    pub fn begins_with(&self, prefix: &NamePrefix) -> bool {
+        self.0.starts_with(&prefix.0)
+    }
+}
+
 impl NamePrefix {
     /// Parses the beginning of a name.
     ///
@@ -400,7 +408,7 @@ impl SecretValue {
 
 /// Counts the values of a secret: 1 at creation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Version(pub u32);
+pub struct Version(pub u64);
 
 /// Counts the changes of a secret: 1 at creation; what `ETag` and `If-Match` carry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

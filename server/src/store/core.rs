@@ -1,0 +1,219 @@
+//! What reading and writing records needs beside the bytes: the keys, the limits, the claim's state.
+
+use crate::access::Token;
+use crate::keys::{
+    AccountKey, AccountWrapKey, CryptoError, NameIndexKey, RecordRoot, RootKey, SigningKey,
+    SigningKeys, TokenHash, TokenIndexKey,
+};
+use crate::limits::ACCOUNT_KEYS_CACHED;
+use crate::model::{AccountId, SecretName};
+use crate::secret::RandomError;
+use crate::store::body::{Body, InstanceBody};
+use crate::store::engine::{Changes, View};
+use crate::store::error::StoreFailure;
+use crate::store::record::{self, Address, SYSTEM};
+use crate::store::{Header, StoreLimits};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The keys of an open store.
+pub(super) struct Core {
+    pub(super) header: Header,
+    pub(super) limits: StoreLimits,
+    pub(super) signing: SigningKeys,
+    /// Whether the claim is known to be final; never goes back to false.
+    pub(super) settled: AtomicBool,
+    wrap: AccountWrapKey,
+    system: AccountKeys,
+    tokens: TokenIndexKey,
+    accounts: RwLock<HashMap<AccountId, Arc<AccountKeys>>>,
+}
+
+/// One account's keys.
+pub(super) struct AccountKeys {
+    pub(super) id: AccountId,
+    records: AccountKey,
+    names: NameIndexKey,
+}
+
+impl AccountKeys {
+    pub(super) fn new(header: &Header, id: AccountId, records: AccountKey) -> Self {
+        let names = records.name_index_key(&header.store_id, id);
+        Self { id, records, names }
+    }
+
+    pub(super) fn hash(&self, name: &SecretName) -> [u8; 32] {
+        self.names.hash(name)
+    }
+
+    pub(super) fn key(&self) -> &AccountKey {
+        &self.records
+    }
+}
+
+impl RecordRoot for AccountKeys {
+    fn record_key(&self, salt: &[u8; 32], context: &[u8]) -> crate::keys::RecordKey {
+        self.records.record_key(salt, context)
+    }
+}
+
+impl Core {
+    /// A new store's.
+    pub(super) fn found(
+        header: Header,
+        root: &RootKey,
+        system: AccountKey,
+        signing: SigningKeys,
+        limits: StoreLimits,
+    ) -> Self {
+        let tokens = system.token_index_key(&header.store_id);
+        Self {
+            header,
+            limits,
+            signing,
+            settled: AtomicBool::new(false),
+            wrap: root.account_wrap_key(&header.store_id),
+            system: AccountKeys::new(&header, SYSTEM, system),
+            tokens,
+            accounts: RwLock::default(),
+        }
+    }
+
+    /// An existing store's: its first records have to open under this root key.
+    pub(super) fn open(
+        header: Header,
+        root: &RootKey,
+        view: &dyn View,
+        limits: StoreLimits,
+    ) -> Result<Self, StoreFailure> {
+        let wrap = root.account_wrap_key(&header.store_id);
+        let address = Address::account_key(SYSTEM);
+        let key = read(&header, &wrap, view, &address)?.ok_or(missing(&address))?.key;
+        let system = AccountKey::from_record(key);
+        let address = Address::instance();
+        let InstanceBody { instance, log, receipt } =
+            read(&header, &system, view, &address)?.ok_or(missing(&address))?;
+        let signing = SigningKeys {
+            instance: SigningKey::from_seed(instance)?,
+            log: SigningKey::from_seed(log)?,
+            receipt: SigningKey::from_seed(receipt)?,
+        };
+        let core = Self::found(header, root, system, signing, limits);
+        let owner = core.access(view).get(&core.system, &Address::owner())?;
+        core.settled.store(owner.settled, std::sync::atomic::Ordering::Release);
+        Ok(core)
+    }
+
+    /// Records as one view shows them.
+    pub(super) fn access<'a>(&'a self, view: &'a dyn View) -> Access<'a> {
+        Access { core: self, view }
+    }
+
+    pub(super) fn hash(&self, token: &Token) -> TokenHash {
+        self.tokens.hash(token)
+    }
+
+    pub(super) fn system(&self) -> &AccountKeys {
+        &self.system
+    }
+
+    pub(super) fn wrap(&self) -> &AccountWrapKey {
+        &self.wrap
+    }
+}
+
+/// Records as one view shows them, opened.
+#[derive(Clone, Copy)]
+pub(super) struct Access<'a> {
+    pub(super) core: &'a Core,
+    view: &'a dyn View,
+}
+
+impl Access<'_> {
+    /// The record at an address, where there is one. One that does not open is an error.
+    pub(super) fn find<B: Body>(
+        &self,
+        root: &impl RecordRoot,
+        address: &Address<B>,
+    ) -> Result<Option<B>, StoreFailure> {
+        read(&self.core.header, root, self.view, address)
+    }
+
+    /// The record at an address that another record refers to: it has to be there.
+    pub(super) fn get<B: Body>(
+        &self,
+        root: &impl RecordRoot,
+        address: &Address<B>,
+    ) -> Result<B, StoreFailure> {
+        self.find(root, address)?.ok_or(missing(address))
+    }
+
+    /// Opens a record's bytes, from a scan.
+    pub(super) fn open<B: Body>(
+        &self,
+        root: &impl RecordRoot,
+        address: &Address<B>,
+        bytes: &[u8],
+    ) -> Result<B, StoreFailure> {
+        record::open(&self.core.header, root, address, bytes)
+    }
+
+    /// Adds the writing of a record to the changes.
+    pub(super) fn put<B: Body>(
+        &self,
+        changes: &mut Changes,
+        root: &impl RecordRoot,
+        address: &Address<B>,
+        body: &B,
+    ) -> Result<(), StoreFailure> {
+        let bytes = record::seal(&self.core.header, root, address, body)?;
+        changes.put(address.key().to_vec(), bytes);
+        Ok(())
+    }
+
+    /// An account's keys: from memory where they have been used lately.
+    pub(super) fn account(&self, id: AccountId) -> Result<Arc<AccountKeys>, StoreFailure> {
+        let cached = self.core.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = cached.get(&id) {
+            return Ok(Arc::clone(keys));
+        }
+        drop(cached);
+        let body = self.get(&self.core.wrap, &Address::account_key(id))?;
+        let key = AccountKey::from_record(body.key);
+        let keys = Arc::new(AccountKeys::new(&self.core.header, id, key));
+        let mut cache = self.core.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= ACCOUNT_KEYS_CACHED {
+            cache.clear();
+        }
+        cache.insert(id, Arc::clone(&keys));
+        Ok(keys)
+    }
+}
+
+fn read<B: Body>(
+    header: &Header,
+    root: &impl RecordRoot,
+    view: &dyn View,
+    address: &Address<B>,
+) -> Result<Option<B>, StoreFailure> {
+    let bytes = view.get(address.key())?;
+    bytes.map(|bytes| record::open(header, root, address, &bytes)).transpose()
+}
+
+fn missing<B: Body>(_: &Address<B>) -> StoreFailure {
+    StoreFailure::Damaged { kind: B::KIND.name() }
+}
+
+impl From<CryptoError> for StoreFailure {
+    fn from(error: CryptoError) -> Self {
+        tracing::error!(%error, "a library that always works failed");
+        Self::Unavailable
+    }
+}
+
+impl From<RandomError> for StoreFailure {
+    fn from(error: RandomError) -> Self {
+        CryptoError::from(error).into()
+    }
+}

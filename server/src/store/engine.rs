@@ -1,0 +1,274 @@
+//! The seam to the engine. It is trusted for nothing: its errors and panics end in named states, and what it
+//! gives back is bytes for [`super::record`] to open.
+
+use crate::limits::ENGINE_CACHE_BYTES;
+use crate::store::error::StoreFailure;
+use crate::store::record::TABLE;
+use redb::{
+    CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError,
+};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(TABLE);
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    /// Another process holds the file.
+    #[error("the file is in use")]
+    Locked,
+    /// Not a file of this engine, or not one with our table.
+    #[error("not a store")]
+    Foreign,
+    /// The file contradicts itself.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// The disk failed, or did so before.
+    #[error("input or output failed: {0}")]
+    Io(String),
+    /// The engine panicked.
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+}
+
+impl From<StorageError> for EngineError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Corrupted(what) => Self::Damaged(what),
+            StorageError::Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Foreign
+            }
+            // A page beyond the end: the file was cut.
+            StorageError::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Self::Damaged(cause.to_string())
+            }
+            other => Self::Io(other.to_string()),
+        }
+    }
+}
+
+impl From<TableError> for EngineError {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Storage(cause) => cause.into(),
+            TableError::TableDoesNotExist(_) => Self::Foreign,
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<DatabaseError> for EngineError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::Locked,
+            DatabaseError::Storage(cause) => cause.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<TransactionError> for EngineError {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Storage(cause) => cause.into(),
+            other => Self::Io(other.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for EngineError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Storage(cause) => cause.into(),
+            other => Self::Io(other.to_string()),
+        }
+    }
+}
+
+/// Runs engine code; a panic of the engine becomes an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(EngineError::Panicked(text.unwrap_or("without a message").to_owned()))
+    })
+}
+
+/// The open file. One owner: the thread that writes.
+pub(super) struct Engine(Option<Database>);
+
+impl Engine {
+    /// Opens the file after checking every page of it, or lays out an empty one.
+    pub(super) fn open(backend: impl StorageBackend) -> Result<Self, EngineError> {
+        guarded(|| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(ENGINE_CACHE_BYTES).set_check_integrity_on_open(true);
+            Ok(Self(Some(builder.create_with_backend(backend)?)))
+        })
+    }
+
+    /// What is committed now.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, EngineError> {
+        guarded(|| Ok(Snapshot(self.database()?.begin_read()?.open_table(RECORDS)?)))
+    }
+
+    /// One transaction: what `work` writes becomes durable as a whole before this returns, where `work` says that
+    /// there is something to commit; else nothing happens.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<(T, Commit), EngineError>,
+    ) -> Result<T, EngineError> {
+        guarded(|| {
+            let mut transaction = self.database()?.begin_write()?;
+            // The state of the allocator goes along, and the commit has two phases: a crash can't leave the file
+            // to be guessed at.
+            transaction.set_quick_repair(true);
+            let (answer, commit) = work(&mut Batch(transaction.open_table(RECORDS)?))?;
+            match commit {
+                Commit::Yes => transaction.commit()?,
+                Commit::Nothing => transaction.abort()?,
+            }
+            Ok(answer)
+        })
+    }
+
+    fn database(&self) -> Result<&Database, EngineError> {
+        self.0.as_ref().ok_or_else(|| EngineError::Io("closed".to_owned()))
+    }
+
+    /// Closes the file and lets go of its lock.
+    pub(super) fn close(&mut self) -> Result<(), EngineError> {
+        let Some(database) = self.0.take() else { return Ok(()) };
+        guarded(|| Ok(database.close()?))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Whoever wants to know why a close failed calls it; what was committed is durable anyway.
+        let _ = self.close();
+    }
+}
+
+/// Whether a transaction has anything to commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    Yes,
+    Nothing,
+}
+
+/// Bytes by engine key: a snapshot, or the transaction that is being written.
+pub(super) trait View {
+    /// What stands at a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+}
+
+/// One commit's state. Reading it takes no lock that a writer holds.
+pub(super) struct Snapshot(ReadOnlyTable<&'static [u8], &'static [u8]>);
+
+/// The order of a scan.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
+impl Snapshot {
+    /// Shows each record whose key begins with `prefix`, after the first `skipped`, until `visit` breaks.
+    pub(super) fn scan(
+        &self,
+        prefix: &[u8],
+        order: Order,
+        skipped: u64,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        guarded(|| {
+            let after = prefix_end(prefix);
+            let mut range = match &after {
+                Some(after) => self.0.range(prefix..after.as_slice())?,
+                None => self.0.range(prefix..)?,
+            };
+            let mut left_out = 0;
+            loop {
+                let next = match order {
+                    Order::OldestFirst => range.next(),
+                    Order::NewestFirst => range.next_back(),
+                };
+                let Some(entry) = next else { return Ok(()) };
+                let (key, value) = entry?;
+                if left_out < skipped {
+                    left_out += 1;
+                } else if visit(key.value(), value.value()).is_break() {
+                    return Ok(());
+                }
+            }
+        })
+    }
+}
+
+/// The least key above all that begin with `prefix`.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    *end.last_mut()? += 1;
+    Some(end)
+}
+
+impl View for Snapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        guarded(|| Ok(self.0.get(key)?.map(|value| value.value().to_vec())))
+    }
+}
+
+/// The transaction that is being written.
+pub(super) struct Batch<'a>(Table<'a, &'static [u8], &'static [u8]>);
+
+impl Batch<'_> {
+    /// Writes, or with `None` removes, what stands at each key.
+    pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), EngineError> {
+        for (key, value) in &changes.0 {
+            match value {
+                Some(value) => drop(self.0.insert(key.as_slice(), value.as_slice())?),
+                None => drop(self.0.remove(key.as_slice())?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl View for Batch<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.0.get(key)?.map(|value| value.value().to_vec()))
+    }
+}
+
+/// What one write changes: nothing of it happens before all of it is known.
+#[derive(Default)]
+pub(super) struct Changes(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+
+impl Changes {
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.0.push((key, Some(value)));
+    }
+
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.0.push((key, None));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<EngineError> for StoreFailure {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Damaged(_) | EngineError::Foreign => Self::Damaged { kind: "engine page" },
+            EngineError::Locked | EngineError::Io(_) | EngineError::Panicked(_) => {
+                Self::Unavailable
+            }
+        }
+    }
+}

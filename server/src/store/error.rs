@@ -1,0 +1,142 @@
+//! Why the store's verbs did not do what they were asked.
+
+use crate::model::Revision;
+
+/// The store itself failed, or the caller's key is gone: what every verb may answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFailure {
+    /// A write failed earlier, or the store is closing. Nothing works until it is opened again.
+    #[error("the store is unavailable until it is opened again")]
+    Unavailable,
+    /// A record did not open, or one that another names is not there: the file was changed from outside.
+    #[error("a record of kind {kind} is damaged")]
+    Damaged {
+        /// The kind of the record.
+        kind: &'static str,
+    },
+    /// The key was revoked since it authenticated: the write was not made. Answer as if it had not authenticated.
+    #[error("the key was revoked")]
+    KeyRevoked,
+}
+
+/// One error enum of a verb: its own facts, and the store's failures.
+macro_rules! verb_error {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),* })?),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant $({ $($(#[$field_doc])* $field: $type),* })?,)*
+            /// The store failed.
+            #[error(transparent)]
+            Store(#[from] StoreFailure),
+        }
+    };
+}
+
+verb_error! {
+    /// Why a token did not authenticate.
+    AuthError {
+        /// Unknown, revoked or expired: one answer.
+        #[error("the key is unknown, revoked or expired")]
+        Unauthorized,
+    }
+}
+
+verb_error! {
+    /// Why a claim was not repeated.
+    ClaimAgainError {
+        /// By another owner, or one of its keys has been used.
+        #[error("the instance is already claimed")]
+        AlreadyClaimed,
+    }
+}
+
+verb_error! {
+    /// Why a read gave nothing.
+    ReadError {
+        /// No such object for this key.
+        #[error("not found")]
+        NotFound,
+    }
+}
+
+verb_error! {
+    /// Why a secret was not created.
+    CreateSecretError {
+        /// The name lies outside the key's patterns.
+        #[error("this key does not reach secrets of that name")]
+        OutsideScope,
+        /// A live secret has that name.
+        #[error("a secret of that name exists")]
+        NameTaken,
+        /// The account is full.
+        #[error("the account has its limit of {limit} secrets")]
+        QuotaExceeded {
+            /// Secrets of an account.
+            limit: u64
+        },
+    }
+}
+
+verb_error! {
+    /// Why a secret was not updated.
+    UpdateSecretError {
+        /// No such secret for this key.
+        #[error("not found")]
+        NotFound,
+        /// The caller expected another revision.
+        #[error("the secret is at revision {}", current.0)]
+        RevisionMismatch {
+            /// The one it has.
+            current: Revision
+        },
+    }
+}
+
+verb_error! {
+    /// Why a secret was not deleted.
+    DeleteSecretError {
+        /// No such secret for this key.
+        #[error("not found")]
+        NotFound,
+    }
+}
+
+verb_error! {
+    /// Why a key was not created.
+    CreateKeyError {
+        /// It would allow what the issuing key does not.
+        #[error("a key issues only keys whose permissions lie within its own")]
+        PermissionsExceed,
+        /// It would reach secrets that the issuing key does not surely reach.
+        #[error("a key issues only keys whose patterns lie within its own")]
+        ScopeExceeds,
+        /// The account is full.
+        #[error("the account has its limit of {limit} keys")]
+        QuotaExceeded {
+            /// Keys of an account.
+            limit: u64
+        },
+    }
+}
+
+verb_error! {
+    /// Why a key was not revoked.
+    RevokeKeyError {
+        /// No such key, or none that lies within the caller's.
+        #[error("not found")]
+        NotFound,
+        /// It is the account's last admin key that reaches everything and does not expire.
+        #[error("this is the account's last admin key")]
+        LastAdmin,
+    }
+}
+
+verb_error! {
+    /// Why a key was not rotated.
+    RotateKeyError {
+        /// No such key, or none that lies within the caller's.
+        #[error("not found")]
+        NotFound,
+    }
+}

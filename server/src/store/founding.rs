@@ -1,0 +1,301 @@
+//! The claim: a store comes to be in one transaction, complete or not at all.
+
+use crate::access::{Permission, Permissions, Scope, Token};
+use crate::keys::{AccountKey, CryptoError, RootKey, SigningKeys, TokenHash};
+use crate::model::{AccountId, ApiKey, KeyId, Label, Timestamp};
+use crate::seal::Sealer;
+use crate::secret::{KeyBytes, random_array};
+use crate::store::api_keys::{body_of, new_token, put_token};
+use crate::store::body::{
+    AccountBody, AccountKeyBody, InstanceBody, KeyBody, OwnerBody, OwnerKey, StateBody, TokenBody,
+};
+use crate::store::core::{Access, AccountKeys, Core};
+use crate::store::engine::{Changes, Commit, Engine, EngineError};
+use crate::store::error::StoreFailure;
+use crate::store::record::{Address, DECOY, SYSTEM, header_key, slots_key};
+use crate::store::secrets::{empty_state, next_id};
+use crate::store::writer::Writer;
+use crate::store::{Header, Store, StoreLimits};
+use data_encoding::HEXLOWER;
+use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::evidence::StoreId;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What a claim brings.
+pub struct Founding<'a> {
+    /// The owner's public key.
+    pub owner: PublicKey,
+    /// The name of the first account.
+    pub account_name: Label,
+    /// What the store is sealed with.
+    pub sealer: &'a Sealer,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What a claim answers; the tokens are shown once.
+pub struct ClaimAnswer {
+    /// The store.
+    pub store_id: StoreId,
+    /// The instance key's public half.
+    pub instance_key: PublicKey,
+    /// The owner's bearer key.
+    pub owner_token: Token,
+    /// The first account.
+    pub account: AccountId,
+    /// Its name.
+    pub account_name: Label,
+    /// The first account's admin key: admin and reveal, every secret, no expiry.
+    pub admin_token: Token,
+}
+
+/// Why no store was made. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is a file already; it is left as it is.
+    #[error("there is a store already")]
+    Exists,
+    /// The disk failed.
+    #[error("the store could not be written: {0}")]
+    Io(#[from] io::Error),
+    /// The engine failed.
+    #[error("the store could not be written: {0}")]
+    Engine(String),
+    /// A library failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+}
+
+impl From<EngineError> for CreateError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+impl From<StoreFailure> for CreateError {
+    fn from(failure: StoreFailure) -> Self {
+        Self::Engine(failure.to_string())
+    }
+}
+
+/// Makes a store beside `path`, and moves it there when it is complete.
+pub(super) fn create(
+    path: &Path,
+    founding: Founding<'_>,
+    limits: StoreLimits,
+) -> Result<(Store, ClaimAnswer), CreateError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(CreateError::Exists);
+    }
+    remove_leftovers(path)?;
+    let temporary = Temporary(sibling(path, &HEXLOWER.encode(&random_bytes()?)));
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(&temporary.0)?;
+    let backend = FileBackend::new(file).map_err(EngineError::from)?;
+    let (engine, core, answer) = found(backend, founding, limits)?;
+    match renameat_with(CWD, &temporary.0, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(CreateError::Exists),
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    File::open(folder(path))?.sync_all()?;
+    let writer = Writer::start(engine, core).map_err(|failed| failed.1)?;
+    Ok((Store { writer }, answer))
+}
+
+fn random_bytes() -> Result<[u8; 4], CryptoError> {
+    Ok(random_array()?)
+}
+
+/// Removes its file when dropped; once the file has been renamed there is none of that name.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new-");
+    name.push(suffix);
+    name.into()
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// What a claim that was killed has left: no store refers to it.
+fn remove_leftovers(path: &Path) -> io::Result<()> {
+    let beginning = sibling(path, "");
+    for entry in std::fs::read_dir(folder(path))? {
+        let entry = folder(path).join(entry?.file_name());
+        let is_leftover =
+            entry.file_name().zip(beginning.file_name()).is_some_and(|(name, start)| {
+                name.as_encoded_bytes().starts_with(start.as_encoded_bytes())
+            });
+        if is_leftover {
+            std::fs::remove_file(entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a store in an empty file: every record of it in one transaction.
+pub(super) fn found(
+    backend: impl StorageBackend,
+    founding: Founding<'_>,
+    limits: StoreLimits,
+) -> Result<(Engine, Core, ClaimAnswer), CreateError> {
+    let header = Header { store_id: StoreId(random_array().map_err(CryptoError::from)?) };
+    let root = RootKey::random()?;
+    let signing = SigningKeys::random()?;
+    let table = founding.sealer.seal(&header, &root, &signing.instance)?;
+    let core = Core::found(header, &root, AccountKey::random()?, signing, limits);
+    let engine = Engine::open(backend)?;
+    let answer = engine.write(|batch| {
+        let mut changes = Changes::default();
+        changes.put(header_key(), header.to_bytes().to_vec());
+        changes.put(slots_key(), table.to_bytes());
+        let answer = first_records(&core.access(&*batch), &mut changes, founding);
+        if answer.is_ok() {
+            batch.apply(&changes)?;
+        }
+        let commit = if answer.is_ok() { Commit::Yes } else { Commit::Nothing };
+        Ok((answer, commit))
+    })??;
+    Ok((engine, core, answer))
+}
+
+fn first_records(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    founding: Founding<'_>,
+) -> Result<ClaimAnswer, CreateError> {
+    let Founding { owner, account_name, sealer: _, now } = founding;
+    let Core { header, signing, .. } = access.core;
+    let system = access.core.system();
+    let mut system_state = empty_state();
+    let id = next_id(&mut system_state, now)?;
+    let account = AccountKeys::new(header, id, AccountKey::random()?);
+    for keys in [system, &account] {
+        let body = AccountKeyBody { key: keys.key().bytes().copy() };
+        access.put(changes, access.core.wrap(), &Address::account_key(keys.id), &body)?;
+    }
+    let seeds = InstanceBody {
+        instance: signing.instance.seed().copy(),
+        log: signing.log.seed().copy(),
+        receipt: signing.receipt.seed().copy(),
+    };
+    access.put(changes, system, &Address::instance(), &seeds)?;
+    let body = AccountBody { name: account_name.clone(), created_at: now };
+    access.put(changes, system, &Address::account(account.id), &body)?;
+
+    let (bearer_key, owner_token) = system_key(access, changes, &mut system_state, "owner", now)?;
+    put_decoy(access, changes, &mut system_state, now)?;
+    let mut state = empty_state();
+    let (admin_key, admin_token) = admin_key(access, changes, &mut state, &account, now)?;
+    let public_key = OwnerKey(owner);
+    let body = OwnerBody { public_key, bearer_key, account: account.id, admin_key, settled: false };
+    access.put(changes, system, &Address::owner(), &body)?;
+    access.put(changes, system, &Address::state(SYSTEM), &system_state)?;
+    access.put(changes, &account, &Address::state(account.id), &state)?;
+    Ok(ClaimAnswer {
+        store_id: header.store_id,
+        instance_key: signing.instance.public(),
+        owner_token,
+        account: account.id,
+        account_name,
+        admin_token,
+    })
+}
+
+/// A key of the system's account, which has no permissions: the owner's bearer key.
+fn system_key(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    state: &mut StateBody,
+    name: &str,
+    now: Timestamp,
+) -> Result<(KeyId, Token), StoreFailure> {
+    let (token, hash) = new_token(access)?;
+    let id = next_id(state, now)?;
+    put_system_key(access, changes, id, bare_key(name, now, hash)?)?;
+    Ok((id, token))
+}
+
+/// The key that unknown tokens are looked up to: expired in 1970, and its token's hash is nobody's.
+fn put_decoy(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    state: &mut StateBody,
+    now: Timestamp,
+) -> Result<(), StoreFailure> {
+    let id = next_id(state, now)?;
+    let expired = Some(Timestamp::from_unix_millis(0));
+    put_system_key(
+        access,
+        changes,
+        id,
+        KeyBody { expires_at: expired, ..bare_key("decoy", now, DECOY)? },
+    )
+}
+
+fn put_system_key(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    id: KeyId,
+    body: KeyBody,
+) -> Result<(), StoreFailure> {
+    put_token(access, changes, &body.token, TokenBody { account: SYSTEM, key: id })?;
+    access.put(changes, access.core.system(), &Address::api_key(SYSTEM, id), &body)
+}
+
+fn bare_key(name: &str, created_at: Timestamp, token: TokenHash) -> Result<KeyBody, StoreFailure> {
+    let name = label(name)?;
+    let (permissions, globs, expires_at, previous) = (None, None, None, None);
+    Ok(KeyBody { name, permissions, globs, expires_at, created_at, token, previous })
+}
+
+fn label(text: &str) -> Result<Label, StoreFailure> {
+    Label::parse(text.to_owned()).map_err(|_| StoreFailure::Unavailable)
+}
+
+/// The account's first key. It has `reveal` too: only a key with it can ever issue it.
+fn admin_key(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    state: &mut StateBody,
+    account: &AccountKeys,
+    now: Timestamp,
+) -> Result<(KeyId, Token), StoreFailure> {
+    let permissions = Permissions::new(&[Permission::Admin, Permission::Reveal])
+        .map_err(|_| StoreFailure::Unavailable)?;
+    let id = next_id(state, now)?;
+    let (scope, expires_at) = (Scope::All, None);
+    let key = ApiKey { id, name: label("admin")?, permissions, scope, expires_at, created_at: now };
+    (state.keys, state.lasting_admins) = (1, 1);
+    let (token, hash) = new_token(access)?;
+    put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
+    access.put(changes, account, &Address::api_key(account.id, id), &body_of(&key, hash))?;
+    Ok((id, token))
+}
+
+impl KeyBytes {
+    /// A second copy, for a record that is sealed at once.
+    fn copy(&self) -> Self {
+        Self::copied(self.expose()).expect("32 bytes are copied")
+    }
+}

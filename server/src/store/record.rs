@@ -1,0 +1,305 @@
+//! Sealed records (STORE.md §2 and §6): where one stands, and what its bytes are.
+
+use crate::keys::{CryptoError, RecordRoot, TAG_BYTES, TokenHash, label, list};
+use crate::limits::{RECORD_BYTES, RECORD_PADDED_BYTES_MIN};
+use crate::model::{AccountId, ID_BYTES, KeyId, SecretId, Version};
+use crate::secret::random_array;
+use crate::store::Header;
+use crate::store::body::{
+    AccountBody, AccountKeyBody, Body, InstanceBody, KeyBody, NameBody, OwnerBody, SecretBody,
+    StateBody, TokenBody, ValueBody,
+};
+use crate::store::error::StoreFailure;
+use minicbor::encode::Write;
+use std::marker::PhantomData;
+use zeroize::Zeroizing;
+
+/// The table's name in the engine.
+pub(super) const TABLE: &str = "neo-secrets";
+/// The account under which the instance's own records stand.
+pub(super) const SYSTEM: AccountId = AccountId::from_bytes([0; ID_BYTES]);
+/// The hash that an unknown token is looked up by to its end; nobody has a token that hashes to it.
+pub(super) const DECOY: TokenHash = TokenHash([0; 32]);
+
+const FORMAT: u8 = 1;
+const SALT_BYTES: usize = 32;
+const PREFIX_BYTES: usize = 2 + SALT_BYTES;
+
+/// The second part of an engine key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Header = 0x00,
+    Slots = 0x01,
+    AccountKey = 0x02,
+    Instance = 0x03,
+    Owner = 0x04,
+    Account = 0x05,
+    Token = 0x06,
+    State = 0x10,
+    ApiKey = 0x11,
+    Secret = 0x20,
+    Value = 0x21,
+    Name = 0x22,
+}
+
+impl Kind {
+    /// For messages: what kind of record is at fault, never which one.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Slots => "slots",
+            Self::AccountKey => "account key",
+            Self::Instance => "instance",
+            Self::Owner => "owner",
+            Self::Account => "account",
+            Self::Token => "token",
+            Self::State => "state",
+            Self::ApiKey => "API key",
+            Self::Secret => "secret",
+            Self::Value => "value",
+            Self::Name => "name",
+        }
+    }
+}
+
+/// The engine key of the header.
+pub(super) fn header_key() -> Vec<u8> {
+    engine_key(SYSTEM, Kind::Header, &[])
+}
+
+/// The engine key of the slot table.
+pub(super) fn slots_key() -> Vec<u8> {
+    engine_key(SYSTEM, Kind::Slots, &[])
+}
+
+fn engine_key(account: AccountId, kind: Kind, rest: &[u8]) -> Vec<u8> {
+    [account.as_bytes(), &[kind as u8][..], rest].concat()
+}
+
+/// Where a record with the body `B` stands. Its kind is `B`'s, so that no record is opened as another kind.
+pub(super) struct Address<B> {
+    account: AccountId,
+    key: Vec<u8>,
+    body: PhantomData<fn() -> B>,
+}
+
+impl<B: Body> Address<B> {
+    fn new(account: AccountId, rest: &[u8]) -> Self {
+        Self { account, key: engine_key(account, B::KIND, rest), body: PhantomData }
+    }
+
+    /// The engine key.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// What every engine key of this account and kind begins with.
+    pub(super) fn prefix(account: AccountId) -> Vec<u8> {
+        engine_key(account, B::KIND, &[])
+    }
+
+    /// Context of the record's key and associated data of its cipher.
+    fn context(&self, header: &Header) -> Vec<u8> {
+        list(&[
+            label::RECORD,
+            &[FORMAT],
+            &[B::VERSION],
+            &Header::FORMAT.to_be_bytes(),
+            &header.store_id.0,
+            TABLE.as_bytes(),
+            self.account.as_bytes(),
+            &[B::KIND as u8],
+            &self.key,
+        ])
+    }
+}
+
+impl Address<AccountKeyBody> {
+    pub(super) fn account_key(account: AccountId) -> Self {
+        Self::new(SYSTEM, account.as_bytes())
+    }
+}
+
+impl Address<InstanceBody> {
+    pub(super) fn instance() -> Self {
+        Self::new(SYSTEM, &[])
+    }
+}
+
+impl Address<OwnerBody> {
+    pub(super) fn owner() -> Self {
+        Self::new(SYSTEM, &[])
+    }
+}
+
+impl Address<AccountBody> {
+    pub(super) fn account(account: AccountId) -> Self {
+        Self::new(SYSTEM, account.as_bytes())
+    }
+}
+
+impl Address<TokenBody> {
+    pub(super) fn token(hash: &TokenHash) -> Self {
+        Self::new(SYSTEM, &hash.0)
+    }
+}
+
+impl Address<StateBody> {
+    pub(super) fn state(account: AccountId) -> Self {
+        Self::new(account, &[])
+    }
+}
+
+impl Address<KeyBody> {
+    pub(super) fn api_key(account: AccountId, id: KeyId) -> Self {
+        Self::new(account, id.as_bytes())
+    }
+}
+
+impl Address<SecretBody> {
+    pub(super) fn secret(account: AccountId, id: SecretId) -> Self {
+        Self::new(account, id.as_bytes())
+    }
+}
+
+impl Address<ValueBody> {
+    pub(super) fn value(account: AccountId, id: SecretId, version: Version) -> Self {
+        Self::new(account, &[id.as_bytes(), &version.0.to_be_bytes()[..]].concat())
+    }
+}
+
+impl Address<NameBody> {
+    pub(super) fn name(account: AccountId, hash: &[u8; 32]) -> Self {
+        Self::new(account, hash)
+    }
+}
+
+/// The id that ends an engine key of a scanned kind.
+pub(super) fn id_at_end<const N: usize>(key: &[u8]) -> Option<[u8; N]> {
+    key.get(ID_BYTES + 1..)?.try_into().ok()
+}
+
+/// Seals a body for its place. Every call draws a new salt, and so a new key.
+pub(super) fn seal<B: Body>(
+    header: &Header,
+    root: &impl RecordRoot,
+    address: &Address<B>,
+    body: &B,
+) -> Result<Vec<u8>, CryptoError> {
+    let body_bytes = encoded_length(body);
+    let content = 1 + address.key.len() + 4 + body_bytes;
+    let padded = padded_length(content);
+    // Plaintext is written where the ciphertext will stand; nothing is allocated in between.
+    let mut record = Zeroizing::new(vec![0; PREFIX_BYTES + padded + TAG_BYTES]);
+    let (prefix, rest) = record.split_at_mut(PREFIX_BYTES);
+    let (plaintext, tag_bytes) = rest.split_at_mut(padded);
+    let salt = random_array()?;
+    prefix[..2].copy_from_slice(&[FORMAT, B::VERSION]);
+    prefix[2..].copy_from_slice(&salt);
+    let key_length = u8::try_from(address.key.len()).expect("engine keys have at most 51 bytes");
+    let body_length = u32::try_from(body_bytes).map_err(|_| CryptoError::Cipher)?;
+    let mut unwritten = &mut plaintext[..content];
+    let written = unwritten
+        .write_all(&[key_length])
+        .and_then(|()| unwritten.write_all(&address.key))
+        .and_then(|()| unwritten.write_all(&body_length.to_be_bytes()))
+        .is_ok();
+    if !written || minicbor::encode(body, unwritten).is_err() {
+        return Err(CryptoError::Cipher);
+    }
+    let context = address.context(header);
+    let tag = root.record_key(&salt, &context).seal(&context, plaintext)?;
+    tag_bytes.copy_from_slice(tag.as_ref());
+    Ok(std::mem::take(&mut record))
+}
+
+/// Opens what stands at an address. Everything else than what [`seal`] writes there is damage.
+pub(super) fn open<B: Body>(
+    header: &Header,
+    root: &impl RecordRoot,
+    address: &Address<B>,
+    record: &[u8],
+) -> Result<B, StoreFailure> {
+    open_checked(header, root, address, record)
+        .ok_or(StoreFailure::Damaged { kind: B::KIND.name() })
+}
+
+fn open_checked<B: Body>(
+    header: &Header,
+    root: &impl RecordRoot,
+    address: &Address<B>,
+    record: &[u8],
+) -> Option<B> {
+    if record.len() > RECORD_BYTES {
+        return None;
+    }
+    let (prefix, sealed) = record.split_first_chunk::<PREFIX_BYTES>()?;
+    let salt = prefix.strip_prefix(&[FORMAT, B::VERSION])?.try_into().ok()?;
+    let context = address.context(header);
+    let mut sealed = Zeroizing::new(sealed.to_vec());
+    let plaintext = root.record_key(salt, &context).open(&context, &mut sealed).ok()?;
+    let (key_length, rest) = plaintext.split_first()?;
+    let (key, rest) = rest.split_at_checked(usize::from(*key_length))?;
+    let (body_length, rest) = rest.split_first_chunk()?;
+    let body_length = usize::try_from(u32::from_be_bytes(*body_length)).ok()?;
+    let (body, padding) = rest.split_at_checked(body_length)?;
+    let canonical = plaintext.len() == padded_length(plaintext.len() - padding.len())
+        && padding.iter().all(|byte| *byte == 0);
+    // What opened is what was asked for.
+    if key != address.key || !canonical {
+        return None;
+    }
+    let mut decoder = minicbor::Decoder::new(body);
+    let decoded = decoder.decode().ok()?;
+    (decoder.position() == body.len()).then_some(decoded)
+}
+
+/// Padmé: of the length's low bits only log log n show; at most 12 % more.
+fn padded_length(length: usize) -> usize {
+    let length = length.max(RECORD_PADDED_BYTES_MIN);
+    let exponent = length.ilog2();
+    let kept = exponent.ilog2() + 1;
+    let mask = (1_usize << (exponent - kept)) - 1;
+    (length + mask) & !mask
+}
+
+/// Counts what an encoder writes.
+struct Counter(usize);
+
+impl Write for Counter {
+    type Error = std::convert::Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0 += bytes.len();
+        Ok(())
+    }
+}
+
+fn encoded_length<B: Body>(body: &B) -> usize {
+    let mut counter = Counter(0);
+    // An encoder into a counter can't fail; a body that fails to encode fails again in `seal`.
+    let _ = minicbor::encode(body, &mut counter);
+    counter.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_follows_padme() {
+        // From the Padmé definition: the length's low (E - S) bits are zero.
+        let expected = [(0, 256), (1, 256), (256, 256), (257, 272), (272, 272), (273, 288)];
+        for (length, padded) in expected {
+            assert_eq!(padded_length(length), padded, "{length}");
+        }
+        assert_eq!(padded_length(65_536), 65_536);
+        assert_eq!(padded_length(65_537), 67_584);
+        for length in 256..100_000 {
+            let padded = padded_length(length);
+            assert!(padded >= length && padded * 100 <= length * 112);
+            assert_eq!(padded_length(padded), padded);
+        }
+    }
+}

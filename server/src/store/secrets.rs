@@ -1,0 +1,227 @@
+//! Secrets: what each verb reads and changes.
+
+use crate::access::{Grant, Right, Scope};
+use crate::model::{
+    Change, Id, NewSecret, Page, Revision, Secret, SecretId, SecretPage, SecretValue, Timestamp,
+    Version, VersionInfo,
+};
+use crate::store::body::{NameBody, SecretBody, StateBody, ValueBody, Versions};
+use crate::store::core::{Access, AccountKeys};
+use crate::store::engine::{Changes, Order, Snapshot};
+use crate::store::error::{
+    CreateSecretError, DeleteSecretError, ReadError, StoreFailure, UpdateSecretError,
+};
+use crate::store::record::{Address, Kind, id_at_end};
+use std::ops::ControlFlow;
+
+/// A live secret that the key reaches.
+fn find(
+    access: &Access<'_>,
+    account: &AccountKeys,
+    scope: &Scope,
+    id: SecretId,
+) -> Result<Option<SecretBody>, StoreFailure> {
+    let body = access.find(account, &Address::secret(account.id, id))?;
+    Ok(body.filter(|body| scope.reaches(&body.name)))
+}
+
+pub(super) fn secret<R: Right>(
+    access: &Access<'_>,
+    grant: &Grant<R>,
+    id: SecretId,
+) -> Result<Secret, ReadError> {
+    let account = access.account(grant.account())?;
+    let body = find(access, &account, grant.scope(), id)?.ok_or(ReadError::NotFound)?;
+    Ok(body.into_secret(id))
+}
+
+pub(super) fn secret_value<R: Right>(
+    access: &Access<'_>,
+    grant: &Grant<R>,
+    id: SecretId,
+    version: Option<Version>,
+    now: Timestamp,
+) -> Result<SecretValue, ReadError> {
+    let account = access.account(grant.account())?;
+    let body = find(access, &account, grant.scope(), id)?
+        .filter(|body| body.expires_at.is_none_or(|end| now < end))
+        .ok_or(ReadError::NotFound)?;
+    let version = version.unwrap_or(body.versions.newest().version);
+    if !body.versions.has(version) {
+        return Err(ReadError::NotFound);
+    }
+    let value = access.get(&*account, &Address::value(account.id, id, version))?;
+    Ok(value.value)
+}
+
+/// Without prefix and patterns only the page is opened; else every secret of the account is.
+pub(super) fn list<R: Right>(
+    access: &Access<'_>,
+    snapshot: &Snapshot,
+    grant: &Grant<R>,
+    page: &Page,
+) -> Result<SecretPage, StoreFailure> {
+    let account = access.account(grant.account())?;
+    let opens_all = page.prefix.is_some() || grant.scope() != &Scope::All;
+    let (skipped_by_engine, mut skip) = if opens_all { (0, page.offset) } else { (page.offset, 0) };
+    let mut found = SecretPage { items: Vec::new(), total: 0 };
+    let mut outcome = Ok(());
+    let matches = |secret: &Secret| {
+        let prefix = page.prefix.as_ref().is_none_or(|prefix| secret.name.begins_with(prefix));
+        prefix && grant.scope().reaches(&secret.name)
+    };
+    let mut visit = |key: &[u8], bytes: &[u8]| match open_at(access, &account, key, bytes) {
+        Err(failure) => {
+            outcome = Err(failure);
+            ControlFlow::Break(())
+        }
+        Ok(secret) if matches(&secret) => {
+            found.total += 1;
+            if skip > 0 {
+                skip -= 1;
+            } else if found.items.len() < page.limit {
+                found.items.push(secret);
+            }
+            match found.items.len() >= page.limit && !opens_all {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+        Ok(_) => ControlFlow::Continue(()),
+    };
+    let prefix = Address::<SecretBody>::prefix(account.id);
+    snapshot.scan(&prefix, Order::NewestFirst, skipped_by_engine, &mut visit)?;
+    outcome?;
+    if !opens_all {
+        found.total = access.get(&*account, &Address::state(account.id))?.secrets;
+    }
+    Ok(found)
+}
+
+fn open_at(
+    access: &Access<'_>,
+    account: &AccountKeys,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<Secret, StoreFailure> {
+    let damaged = StoreFailure::Damaged { kind: Kind::Secret.name() };
+    let id = Id::from_bytes(id_at_end(key).ok_or(damaged)?);
+    let body = access.open(account, &Address::secret(account.id, id), bytes)?;
+    Ok(body.into_secret(id))
+}
+
+pub(super) fn create<R: Right>(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    grant: &Grant<R>,
+    new: NewSecret,
+    now: Timestamp,
+) -> Result<Secret, CreateSecretError> {
+    let NewSecret { name, value, description, tags, expires_at } = new;
+    if !grant.scope().reaches(&name) {
+        return Err(CreateSecretError::OutsideScope);
+    }
+    let account = access.account(grant.account())?;
+    let hash = account.hash(&name);
+    let name_address = Address::name(account.id, &hash);
+    if let Some(taken) = access.find(&*account, &name_address)? {
+        return Err(match taken.name == name {
+            true => CreateSecretError::NameTaken,
+            false => StoreFailure::Damaged { kind: Kind::Name.name() }.into(),
+        });
+    }
+    let mut state = access.get(&*account, &Address::state(account.id))?;
+    let limit = access.core.limits.secrets_per_account;
+    if state.secrets >= limit {
+        return Err(CreateSecretError::QuotaExceeded { limit });
+    }
+    let id = next_id(&mut state, now)?;
+    state.secrets += 1;
+    let first = VersionInfo { version: Version(1), created_at: now, created_by: grant.key() };
+    let body = SecretBody {
+        name,
+        description,
+        tags,
+        created_at: now,
+        updated_at: now,
+        expires_at,
+        revision: Revision(1),
+        versions: Versions::first(first),
+    };
+    let index = NameBody { name: body.name.clone(), secret: id };
+    access.put(changes, &*account, &Address::secret(account.id, id), &body)?;
+    let value_address = Address::value(account.id, id, first.version);
+    access.put(changes, &*account, &value_address, &ValueBody { value })?;
+    access.put(changes, &*account, &name_address, &index)?;
+    access.put(changes, &*account, &Address::state(account.id), &state)?;
+    Ok(body.into_secret(id))
+}
+
+pub(super) fn update<R: Right>(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    grant: &Grant<R>,
+    (id, change, expected): (SecretId, Change, Option<Revision>),
+    now: Timestamp,
+) -> Result<Secret, UpdateSecretError> {
+    let account = access.account(grant.account())?;
+    let mut body = find(access, &account, grant.scope(), id)?.ok_or(UpdateSecretError::NotFound)?;
+    if expected.is_some_and(|expected| expected != body.revision) {
+        return Err(UpdateSecretError::RevisionMismatch { current: body.revision });
+    }
+    let Change { value, description, tags, expires_at } = change;
+    if let Some(value) = value {
+        let keep = access.core.limits.versions_kept;
+        for surplus in body.versions.push(now, grant.key(), keep) {
+            changes.remove(Address::value(account.id, id, surplus).key().to_vec());
+        }
+        let address = Address::value(account.id, id, body.versions.newest().version);
+        access.put(changes, &*account, &address, &ValueBody { value })?;
+    }
+    description.apply(&mut body.description);
+    expires_at.apply(&mut body.expires_at);
+    let mut new_tags = Some(std::mem::take(&mut body.tags));
+    tags.apply(&mut new_tags);
+    body.tags = new_tags.unwrap_or_default();
+    body.revision = Revision(body.revision.0.saturating_add(1));
+    body.updated_at = now;
+    access.put(changes, &*account, &Address::secret(account.id, id), &body)?;
+    Ok(body.into_secret(id))
+}
+
+pub(super) fn delete<R: Right>(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    grant: &Grant<R>,
+    id: SecretId,
+) -> Result<(), DeleteSecretError> {
+    let account = access.account(grant.account())?;
+    let body = find(access, &account, grant.scope(), id)?.ok_or(DeleteSecretError::NotFound)?;
+    let mut state = access.get(&*account, &Address::state(account.id))?;
+    let count = state.secrets.checked_sub(1);
+    state.secrets = count.ok_or(StoreFailure::Damaged { kind: Kind::State.name() })?;
+    for info in body.versions.all() {
+        changes.remove(Address::value(account.id, id, info.version).key().to_vec());
+    }
+    let hash = account.hash(&body.name);
+    changes.remove(Address::name(account.id, &hash).key().to_vec());
+    changes.remove(Address::secret(account.id, id).key().to_vec());
+    access.put(changes, &*account, &Address::state(account.id), &state)?;
+    Ok(())
+}
+
+/// The account's next id, noted in its state.
+pub(super) fn next_id<K: crate::model::IdKind>(
+    state: &mut StateBody,
+    now: Timestamp,
+) -> Result<Id<K>, StoreFailure> {
+    let id = Id::next(&state.last_id, now)?;
+    state.last_id = crate::model::IdSequence(*id.as_bytes());
+    Ok(id)
+}
+
+/// An account's counters before its first key or secret.
+pub(super) fn empty_state() -> StateBody {
+    let last_id = crate::model::IdSequence::START;
+    StateBody { last_id, secrets: 0, keys: 0, lasting_admins: 0 }
+}

@@ -1,0 +1,238 @@
+//! Tests of the store as a whole: on files, on a disk of their own that fails, against a model.
+
+mod access;
+mod audit;
+mod crash;
+mod damage;
+mod disk;
+mod files;
+mod model;
+mod race;
+
+use super::*;
+use crate::access::{Globs, Permission, Permissions, Scope};
+use crate::model::{Description, Field, Label, SecretName, Tags};
+use crate::seal::tests::Chip;
+use disk::Disk;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use tokio::runtime::Runtime;
+
+const LIMITS: StoreLimits =
+    StoreLimits { versions_kept: 3, secrets_per_account: 1_000, keys_per_account: 20 };
+const OWNER: PublicKey = PublicKey([0x0E; 32]);
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
+}
+
+fn label(text: &str) -> Label {
+    Label::parse(text.to_owned()).unwrap()
+}
+
+fn name(text: &str) -> SecretName {
+    SecretName::parse(text.to_owned()).unwrap()
+}
+
+fn value(text: &str) -> SecretValue {
+    SecretValue::parse(text.to_owned()).unwrap()
+}
+
+fn new_secret(secret: &str, text: &str) -> NewSecret {
+    let (description, tags, expires_at) = (None, Tags::default(), None);
+    NewSecret { name: name(secret), value: value(text), description, tags, expires_at }
+}
+
+fn new_value(text: &str) -> Change {
+    Change { value: Some(value(text)), ..no_change() }
+}
+
+fn no_change() -> Change {
+    let (description, tags, expires_at) = (Field::Keep, Field::Keep, Field::Keep);
+    Change { value: None, description, tags, expires_at }
+}
+
+fn globs(patterns: &[&str]) -> Scope {
+    let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+    Scope::Names(Globs::parse(patterns).unwrap())
+}
+
+fn new_key(permissions: &[Permission], scope: Scope) -> NewKey {
+    let permissions = Permissions::new(permissions).unwrap();
+    NewKey { name: label("a key"), permissions, scope, expires_at: None }
+}
+
+fn founding(chip: &Chip) -> crate::seal::Sealer {
+    chip.sealer()
+}
+
+/// A store on a disk of its own, opened by its first admin key.
+struct Instance {
+    disk: Disk,
+    chip: Chip,
+    store: Option<Store>,
+    claim: ClaimAnswer,
+    admin: Caller,
+    limits: StoreLimits,
+    runtime: Runtime,
+}
+
+impl Instance {
+    fn new() -> Self {
+        Self::with(LIMITS)
+    }
+
+    fn with(limits: StoreLimits) -> Self {
+        let (disk, chip) = (Disk::default(), Chip::new(1));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (store, claim) = found(&disk, &chip, limits);
+        let admin = runtime.block_on(store.authenticate(&claim.admin_token, at(0))).unwrap();
+        Self { disk, chip, store: Some(store), claim, admin, limits, runtime }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        drop(self.store.take());
+        self.store = Some(open(&self.disk, &self.chip, self.limits).ok().unwrap());
+    }
+
+    fn grant<R: Right>(&self) -> Grant<R> {
+        self.admin.grant().unwrap()
+    }
+
+    fn create(&self, secret: &str, text: &str) -> Result<Secret, CreateSecretError> {
+        self.create_at(secret, text, at(1))
+    }
+
+    fn create_at(
+        &self,
+        name: &str,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Secret, CreateSecretError> {
+        self.wait(self.store().create_secret(self.grant(), new_secret(name, text), now))
+    }
+
+    fn update(&self, id: SecretId, change: Change) -> Result<Secret, UpdateSecretError> {
+        self.wait(self.store().update_secret(self.grant(), id, change, None, at(2)))
+    }
+
+    fn delete(&self, id: SecretId) -> Result<(), DeleteSecretError> {
+        self.wait(self.store().delete_secret(self.grant(), id))
+    }
+
+    fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, Token), CreateKeyError> {
+        self.wait(self.store().create_key(by.grant().unwrap(), new, at(1)))
+    }
+
+    /// A key, and who holds its token.
+    fn key(&self, permissions: &[Permission], scope: Scope) -> (ApiKey, Caller) {
+        let (key, token) = self.create_key(&self.admin, new_key(permissions, scope)).unwrap();
+        (key, self.authenticate(&token, at(1)).unwrap())
+    }
+
+    fn authenticate(&self, token: &Token, now: Timestamp) -> Result<Caller, AuthError> {
+        self.wait(self.store().authenticate(token, now))
+    }
+
+    fn value(&self, id: SecretId, version: Option<u64>) -> Result<String, ReadError> {
+        let version = version.map(Version);
+        let value = self.store().secret_value(&self.grant(), id, version, at(3))?;
+        Ok(String::from_utf8(value.expose().to_vec()).unwrap())
+    }
+
+    fn page(&self, limit: usize, offset: u64) -> SecretPage {
+        self.store().list_secrets(&self.grant(), &Page { limit, offset, prefix: None }).unwrap()
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+}
+
+fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, ClaimAnswer) {
+    let founding = Founding {
+        owner: OWNER,
+        account_name: label("first account"),
+        sealer: &founding(chip),
+        now: at(0),
+    };
+    let (engine, core, answer) = founding::found(disk.backend(), founding, limits).unwrap();
+    let writer = writer::Writer::start(engine, core).map_err(|failed| failed.1).unwrap();
+    (Store { writer }, answer)
+}
+
+/// Why a disk's store did not open.
+#[derive(Debug)]
+enum NotOpened {
+    File(OpenError),
+    Seal(UnsealError<Infallible>),
+}
+
+fn open(disk: &Disk, chip: &Chip, limits: StoreLimits) -> Result<Store, NotOpened> {
+    let closed = opening::open_backend(disk.backend()).map_err(NotOpened::File)?;
+    match closed.unseal(&chip.boot(), |request| chip.derive(request), limits) {
+        Ok(unsealed) => Ok(unsealed.store),
+        Err(still) => Err(NotOpened::Seal(still.error)),
+    }
+}
+
+fn tags(pairs: &[(&str, &str)]) -> Tags {
+    let own = |text: &&str| (*text).to_owned();
+    let pairs: BTreeMap<_, _> = pairs.iter().map(|(key, value)| (own(key), own(value))).collect();
+    Tags::parse(pairs).unwrap()
+}
+
+#[test]
+fn secrets_live_their_life() {
+    let mut instance = Instance::new();
+    let description = Some(Description::parse("the main one".to_owned()).unwrap());
+    let new = NewSecret {
+        description: description.clone(),
+        tags: tags(&[("env", "production")]),
+        expires_at: Some(at(1_000)),
+        ..new_secret("database-url", "postgres://one")
+    };
+    let created =
+        instance.wait(instance.store().create_secret(instance.grant(), new, at(5))).unwrap();
+    assert_eq!((created.version, created.revision), (Version(1), Revision(1)));
+    assert_eq!((created.created_at, created.updated_at), (at(5), at(5)));
+    assert_eq!((created.description.clone(), created.expires_at), (description, Some(at(1_000))));
+    assert_eq!(instance.create("database-url", "again").unwrap_err(), CreateSecretError::NameTaken);
+    assert_eq!(instance.store().secret(&instance.grant(), created.id).unwrap(), created);
+    assert_eq!(instance.page(10, 0), SecretPage { items: vec![created.clone()], total: 1 });
+
+    // A new value makes a version and keeps the rest; clearing takes away; both make a revision.
+    let updated = instance.update(created.id, new_value("postgres://two")).unwrap();
+    assert_eq!((updated.version, updated.revision), (Version(2), Revision(2)));
+    assert_eq!((updated.updated_at, updated.created_at), (at(2), at(5)));
+    assert_eq!((&updated.tags, updated.expires_at), (&created.tags, created.expires_at));
+    let clear = Change {
+        value: None,
+        description: Field::Clear,
+        tags: Field::Clear,
+        expires_at: Field::Clear,
+    };
+    let cleared = instance.update(created.id, clear).unwrap();
+    assert_eq!((cleared.version, cleared.revision), (Version(2), Revision(3)));
+    assert_eq!((cleared.description, cleared.expires_at), (None, None));
+    assert!(cleared.tags.pairs().is_empty());
+    assert_eq!(instance.value(created.id, None).unwrap(), "postgres://two");
+    assert_eq!(instance.value(created.id, Some(1)).unwrap(), "postgres://one");
+    assert_eq!(instance.value(created.id, Some(3)).unwrap_err(), ReadError::NotFound);
+
+    instance.reopen();
+    assert_eq!(instance.value(created.id, Some(1)).unwrap(), "postgres://one");
+    instance.delete(created.id).unwrap();
+    assert_eq!(instance.delete(created.id).unwrap_err(), DeleteSecretError::NotFound);
+    assert_eq!(instance.value(created.id, Some(1)).unwrap_err(), ReadError::NotFound);
+    assert_eq!(instance.update(created.id, no_change()).unwrap_err(), UpdateSecretError::NotFound);
+    assert_eq!(instance.page(10, 0), SecretPage { items: vec![], total: 0 });
+    let again = instance.create("database-url", "the name is free").unwrap();
+    assert!(again.id > created.id);
+    audit::audit(instance.store()).unwrap();
+}

@@ -1,0 +1,151 @@
+//! Opens every record of a store and checks that they agree with one another.
+
+use super::super::body::{
+    AccountBody, AccountKeyBody, InstanceBody, KeyBody, NameBody, OwnerBody, SecretBody, StateBody,
+    TokenBody, ValueBody,
+};
+use super::super::core::{Access, AccountKeys};
+use super::super::engine::Order;
+use super::super::record::{Address, DECOY, Kind, SYSTEM};
+use super::*;
+use crate::model::{AccountId, ID_BYTES};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// What a store holds: names, with descriptions and the kept values by version.
+pub(super) type Contents = BTreeMap<String, (SecretId, Revision, BTreeMap<u64, String>)>;
+
+type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Every record, by engine key.
+pub(super) fn records(store: &Store) -> Records {
+    let snapshot = store.writer.snapshot().unwrap();
+    let mut records = Records::new();
+    let mut visit = |key: &[u8], value: &[u8]| {
+        records.insert(key.to_vec(), value.to_vec());
+        ControlFlow::Continue(())
+    };
+    snapshot.scan(&[], Order::OldestFirst, 0, &mut visit).unwrap();
+    records
+}
+
+pub(super) fn kind_of(key: &[u8]) -> u8 {
+    key[ID_BYTES]
+}
+
+fn of_kind(records: &Records, account: AccountId, kind: Kind) -> impl Iterator<Item = &[u8]> {
+    let prefix = [account.as_bytes(), &[kind as u8][..]].concat();
+    records.keys().filter_map(move |key| key.strip_prefix(&prefix[..]))
+}
+
+fn id<K: crate::model::IdKind>(rest: &[u8]) -> crate::model::Id<K> {
+    crate::model::Id::from_bytes(rest.try_into().unwrap())
+}
+
+/// Everything agrees, or a text that says what does not.
+pub(super) fn audit(store: &Store) -> Result<Contents, String> {
+    let snapshot = store.writer.snapshot().unwrap();
+    let access = store.writer.shared.core.access(&*snapshot);
+    let records = records(store);
+    let system = access.core.system();
+    let text = |failure: StoreFailure| failure.to_string();
+    let _: InstanceBody = access.get(system, &Address::instance()).map_err(text)?;
+    let owner: OwnerBody = access.get(system, &Address::owner()).map_err(text)?;
+    let accounts: Vec<AccountId> = of_kind(&records, SYSTEM, Kind::Account).map(id).collect();
+    check(accounts == [owner.account], "accounts")?;
+    let mut expected = 2 + 2 + 1; // header, slots, instance, owner, the system's account key
+    let mut tokens = BTreeMap::new();
+    let mut contents = Contents::new();
+    for account in accounts.iter().copied().chain([SYSTEM]) {
+        if account != SYSTEM {
+            let _: AccountBody = access.get(system, &Address::account(account)).map_err(text)?;
+            let address = Address::account_key(account);
+            let _: AccountKeyBody = access.get(access.core.wrap(), &address).map_err(text)?;
+            expected += 2;
+            let keys = access.account(account).map_err(text)?;
+            contents = audit_secrets(&access, &records, &keys)?;
+            let versions: usize = contents.values().map(|(.., values)| values.len()).sum();
+            expected += 2 * contents.len() + versions;
+            audit_keys(&access, &records, &keys, &mut tokens)?;
+        } else {
+            audit_keys(&access, &records, system, &mut tokens)?;
+        }
+        expected += 1 + of_kind(&records, account, Kind::ApiKey).count();
+    }
+    let stored: BTreeMap<Vec<u8>, _> = of_kind(&records, SYSTEM, Kind::Token)
+        .map(|hash| {
+            let hash_bytes = crate::keys::TokenHash(hash.try_into().unwrap());
+            let body: TokenBody = access.get(system, &Address::token(&hash_bytes)).map_err(text)?;
+            Ok((hash.to_vec(), (body.account, body.key)))
+        })
+        .collect::<Result<_, String>>()?;
+    check(stored == tokens, "tokens")?;
+    check(tokens.contains_key(&DECOY.0[..]), "decoy")?;
+    expected += tokens.len();
+    check(records.len() == expected, "a record too many or too few")?;
+    Ok(contents)
+}
+
+fn check(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("{what} disagree")) }
+}
+
+fn audit_keys(
+    access: &Access<'_>,
+    records: &Records,
+    account: &AccountKeys,
+    tokens: &mut BTreeMap<Vec<u8>, (AccountId, KeyId)>,
+) -> Result<(), String> {
+    let text = |failure: StoreFailure| failure.to_string();
+    let state: StateBody = access.get(account, &Address::state(account.id)).map_err(text)?;
+    let (mut keys, mut lasting) = (0, 0);
+    for rest in of_kind(records, account.id, Kind::ApiKey) {
+        let key_id = id(rest);
+        check(rest <= &state.last_id.0[..], "last id")?;
+        let body: KeyBody =
+            access.get(account, &Address::api_key(account.id, key_id)).map_err(text)?;
+        tokens.insert(body.token.0.to_vec(), (account.id, key_id));
+        if let Some(previous) = &body.previous {
+            tokens.insert(previous.token.0.to_vec(), (account.id, key_id));
+        }
+        keys += 1;
+        let admin = body.permissions.is_some_and(|set| set.allow(Permission::Admin));
+        lasting += u64::from(admin && body.globs.is_none() && body.expires_at.is_none());
+    }
+    if account.id == SYSTEM {
+        return check(keys == 2, "the system's keys");
+    }
+    check(state.keys == keys, "key counter")?;
+    check(state.lasting_admins == lasting && lasting > 0, "admin counter")
+}
+
+fn audit_secrets(
+    access: &Access<'_>,
+    records: &Records,
+    account: &AccountKeys,
+) -> Result<Contents, String> {
+    let text = |failure: StoreFailure| failure.to_string();
+    let state: StateBody = access.get(account, &Address::state(account.id)).map_err(text)?;
+    let mut contents = Contents::new();
+    for rest in of_kind(records, account.id, Kind::Secret) {
+        let secret_id = id(rest);
+        check(rest <= &state.last_id.0[..], "last id")?;
+        let address = Address::secret(account.id, secret_id);
+        let body: SecretBody = access.get(account, &address).map_err(text)?;
+        let hash = account.hash(&body.name);
+        let index: NameBody =
+            access.get(account, &Address::name(account.id, &hash)).map_err(text)?;
+        check(index.name == body.name && index.secret == secret_id, "name index")?;
+        let mut values = BTreeMap::new();
+        for info in body.versions.all() {
+            let address = Address::value(account.id, secret_id, info.version);
+            let value: ValueBody = access.get(account, &address).map_err(text)?;
+            let value = String::from_utf8(value.value.expose().to_vec()).unwrap();
+            values.insert(info.version.0, value);
+        }
+        let name = body.name.as_str().to_owned();
+        check(contents.insert(name, (secret_id, body.revision, values)).is_none(), "names")?;
+    }
+    check(state.secrets == contents.len() as u64, "secret counter")?;
+    Ok(contents)
+}

@@ -1,0 +1,184 @@
+//! The one writer: a thread that takes all writes that wait, makes them in one transaction, commits once, and
+//! then answers. A lone write is not delayed.
+
+use crate::limits::{WRITE_BATCH, WRITE_QUEUE};
+use crate::store::core::{Access, Core};
+use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot};
+use crate::store::error::StoreFailure;
+use arc_swap::{ArcSwapOption, Guard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// One write: tries it in the batch, and gives its answer for after the commit. Dropped, it answers Unavailable.
+type Job = Box<dyn FnOnce(&mut Batch<'_>, &Core) -> Result<(Answer, Commit), EngineError> + Send>;
+type Answer = Box<dyn FnOnce() + Send>;
+
+/// What readers and the writer share.
+pub(super) struct Shared {
+    pub(super) core: Core,
+    /// The newest commit; none once the store has failed or closed.
+    snapshot: ArcSwapOption<Snapshot>,
+    commits: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// The writer's handle.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    queue: ArcSwapOption<mpsc::Sender<Job>>,
+    /// Its other end is dropped when the thread has closed the file.
+    open: watch::Receiver<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Counters since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Durable commits.
+    pub commits: u64,
+    /// Writes that those commits carried.
+    pub writes: u64,
+}
+
+impl Writer {
+    /// Starts the thread, which owns the engine from here on; or gives the engine back.
+    pub(super) fn start(engine: Engine, core: Core) -> Result<Self, Box<(Engine, EngineError)>> {
+        let snapshot = match engine.snapshot() {
+            Ok(snapshot) => ArcSwapOption::from_pointee(snapshot),
+            Err(error) => return Err(Box::new((engine, error))),
+        };
+        let (commits, writes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let shared = Arc::new(Shared { core, snapshot, commits, writes });
+        let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
+        let (open_sender, open) = watch::channel(());
+        let (engine_sender, engine_receiver) = std::sync::mpsc::sync_channel::<Engine>(1);
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            if let Ok(engine) = engine_receiver.recv() {
+                run(engine, &for_thread, receiver);
+            }
+            drop(open_sender);
+        });
+        let thread = match thread {
+            Ok(thread) => Mutex::new(Some(thread)),
+            Err(error) => return Err(Box::new((engine, EngineError::Io(error.to_string())))),
+        };
+        engine_sender.send(engine).map_err(|failed| {
+            Box::new((failed.0, EngineError::Io("the writer did not start".to_owned())))
+        })?;
+        Ok(Self { shared, queue: ArcSwapOption::from_pointee(sender), open, thread })
+    }
+
+    /// Has `write` made by the writer: what it puts into the changes is durable when this answers with its
+    /// success, and nothing of it is made where it fails. The write happens even if nobody waits for the answer.
+    pub(super) async fn submit<T, E>(
+        &self,
+        write: impl FnOnce(&Access<'_>, &mut Changes) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreFailure> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move |batch, core| {
+            let mut changes = Changes::default();
+            let result = write(&core.access(&*batch), &mut changes);
+            let commit = match result.is_ok() && !changes.is_empty() {
+                true => Commit::Yes,
+                false => Commit::Nothing,
+            };
+            if commit == Commit::Yes {
+                batch.apply(&changes)?;
+            }
+            // Whoever asked may have gone.
+            let answer: Answer = Box::new(move || drop(sender.send(result)));
+            Ok((answer, commit))
+        });
+        let queue = self.queue.load_full().ok_or(StoreFailure::Unavailable)?;
+        queue.send(job).await.map_err(|_| StoreFailure::Unavailable)?;
+        drop(queue);
+        receiver.await.unwrap_or_else(|_| Err(StoreFailure::Unavailable.into()))
+    }
+
+    /// The newest commit. What it shows stays as it is while it is held.
+    pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreFailure> {
+        Guard::into_inner(self.shared.snapshot.load()).ok_or(StoreFailure::Unavailable)
+    }
+
+    pub(super) fn stats(&self) -> StoreStats {
+        StoreStats {
+            commits: self.shared.commits.load(Ordering::Relaxed),
+            writes: self.shared.writes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes no more writes, and returns when those that wait are made and the file is closed.
+    pub(super) async fn shutdown(&self) {
+        self.queue.store(None);
+        // Nothing is ever sent: this ends when the thread drops its end.
+        let _ = self.open.clone().changed().await;
+    }
+}
+
+impl Drop for Writer {
+    /// The file is closed when this returns, so that it can be opened again.
+    fn drop(&mut self) {
+        self.queue.store(None);
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+fn run(mut engine: Engine, shared: &Shared, mut queue: mpsc::Receiver<Job>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut jobs = vec![first];
+        while jobs.len() < WRITE_BATCH
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        match commit_batch(&engine, shared, jobs) {
+            Ok(answers) => answers.into_iter().for_each(|answer| answer()),
+            Err(error) => {
+                // What the file holds now is unknown until it is opened again. The answers were dropped with the
+                // batch: all of it is Unavailable, and so is every write from here on.
+                tracing::error!(%error, "the store failed and is unavailable until it is opened again");
+                shared.snapshot.store(None);
+                queue.close();
+            }
+        }
+    }
+    shared.snapshot.store(None);
+    if let Err(error) = engine.close() {
+        tracing::warn!(%error, "the store did not close cleanly; the next start repairs it");
+    }
+}
+
+fn commit_batch(
+    engine: &Engine,
+    shared: &Shared,
+    jobs: Vec<Job>,
+) -> Result<Vec<Answer>, EngineError> {
+    let (answers, writes) = engine.write(|batch| {
+        let mut answers = Vec::with_capacity(jobs.len());
+        let mut writes = 0;
+        for job in jobs {
+            let (answer, commit) = job(batch, &shared.core)?;
+            answers.push(answer);
+            writes += u64::from(commit == Commit::Yes);
+        }
+        let commit = if writes > 0 { Commit::Yes } else { Commit::Nothing };
+        Ok(((answers, writes), commit))
+    })?;
+    if writes > 0 {
+        // Readers see a write before its answer goes out.
+        shared.snapshot.store(Some(Arc::new(engine.snapshot()?)));
+        shared.commits.fetch_add(1, Ordering::Relaxed);
+        shared.writes.fetch_add(writes, Ordering::Relaxed);
+    }
+    Ok(answers)
+}
