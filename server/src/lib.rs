@@ -8,6 +8,7 @@ mod api;
 pub mod config;
 mod evidence;
 mod files;
+mod keys;
 mod limits;
 mod log;
 pub mod model;

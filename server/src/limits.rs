@@ -21,6 +21,8 @@ pub const CRL_BYTES: u64 = 65_536;
 /// Body limit of the API contract. The largest legitimate body is a 64 KiB value, every byte of it escaped
 /// to six: 384 KiB.
 pub const BODY_BYTES: usize = 1_048_576;
+/// Body of a claim, the only one that is read before its sender has shown a key: it has under 1 KiB.
+pub const CLAIM_BYTES: usize = 16_384;
 /// What is read and dropped of a refused request's body, so that its connection lives on.
 pub const DISCARD_BYTES: usize = 131_072;
 /// A secret with tags is an object in an object; a list of permissions is a list in an object.

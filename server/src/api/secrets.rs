@@ -38,7 +38,7 @@ struct Metadata<'s> {
     description: Option<&'s str>,
     created_at: String,
     updated_at: String,
-    version: u32,
+    version: u64,
     tags: &'s BTreeMap<String, String>,
     expires_at: Option<String>,
     expired: bool,
