@@ -100,6 +100,8 @@ pub struct ExtensionDraft {
 /// A CRL before it is signed.
 #[derive(Clone)]
 pub struct CrlDraft {
+    /// The number as encoded: 1 stands for version 2, nothing for version 1.
+    pub version: Option<u8>,
     pub algorithm: Vec<u8>,
     pub issuers: Vec<&'static str>,
     pub this_update: UnixTime,
@@ -132,6 +134,7 @@ impl Vendor {
         let mut vek = CertificateDraft::new(ask_name, vek_name, &keys.vek, &keys.ask);
         vek.extensions = vek_extensions(product, kind);
         let crl = CrlDraft {
+            version: Some(1),
             algorithm: der::pss(Hash::Sha384, 48),
             issuers: vec![ark_name],
             this_update: "2026-11-01T00:00:00Z".parse().unwrap(),
@@ -293,7 +296,7 @@ impl CrlDraft {
             drafts => der::element(0xA0, &extensions(drafts)),
         };
         let fields = der::sequence(&[
-            &der::integer(&[1]),
+            &self.version.map_or(vec![], |version| der::integer(&[version])),
             &self.algorithm,
             &der::name(&self.issuers),
             &der::time(self.this_update),

@@ -494,6 +494,9 @@ fn signatures_and_keys_of_the_chain() {
         let refused = with(Endorsement::Vek, |draft| draft.key = key);
         assert_eq!(refused, Err(kind(Endorsement::Vek, got, "P-384")));
     }
+    // Any exponent but 65537.
+    let refused = with(Endorsement::Ask, |draft| *draft.key.last_mut().unwrap() = 3);
+    assert_eq!(refused, Err(kind(Endorsement::Ask, KeyKind::RsaExponent, "RSA-4096")));
     // A point that is not on the curve.
     let refused = with(Endorsement::Vek, |draft| *draft.key.last_mut().unwrap() ^= 1);
     assert_eq!(refused, Err(kind(Endorsement::Vek, KeyKind::P384, "P-384")));
@@ -526,6 +529,9 @@ fn names_of_the_chain() {
     assert_eq!(subject(Ark, "ARK-Milan"), wrong(Ark, "issuer", "ARK-Genoa", "ARK-Milan"));
 
     for endorsement in [Ask, Vek] {
+        let many = with(endorsement, |draft| draft.subjects = vec!["x"; 12]);
+        let error = CertificateError::TooManyAttributes;
+        assert_eq!(many, Err(VerifyError::Certificate { endorsement, error }));
         for names in [vec![], vec!["SEV-VCEK", "SEV-VCEK"], vec!["SEV-Genoa", "x"]] {
             let error = CertificateError::CommonNames { got: names.len() };
             let refused = Err(VerifyError::Certificate { endorsement, error });
@@ -614,6 +620,12 @@ fn a_crl_that_is_there_is_obeyed_under_every_rule() {
         let forged = with_crl(rule, |vendor| vendor.crl.signer = keys().ask.clone());
         assert_eq!(forged, Err(VerifyError::CrlSignature));
         let refused = |error| Err(VerifyError::Certificate { endorsement: crl, error });
+        for version in [0, 2] {
+            let other = with_crl(rule, |vendor| vendor.crl.version = Some(version));
+            assert_eq!(other, refused(CertificateError::Version));
+        }
+        let first = with_crl(rule, |vendor| vendor.crl.version = None);
+        assert!(matches!(first, Ok(CrlStatus::Current { .. })), "{first:?}");
         let weak = with_crl(rule, |vendor| vendor.crl.algorithm = der::pss(Hash::Sha384, 20));
         assert_eq!(weak, refused(CertificateError::SignatureAlgorithm));
         let (got, expected) = ("ARK-Milan".to_owned(), "ARK-Genoa".to_owned());
