@@ -16,6 +16,8 @@ use crate::time::UnixTime;
 use crate::verify::{self, Rules, Tcbs, VerifiedReport};
 
 mod error;
+#[cfg(test)]
+mod tests;
 
 pub use error::{AppraiseError, EvidenceError, UnknownMeasurement};
 
@@ -66,6 +68,7 @@ pub fn verify(
     }
     let (got, expected) = (report.report().report_data, binding::report_data(&claims, &root).0);
     if got != expected {
+        let (got, expected) = (Box::new(got), Box::new(expected));
         return Err(EvidenceError::ReportData { got, expected });
     }
     Ok(Verified { report, claims, instance_signature })

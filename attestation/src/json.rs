@@ -2,6 +2,7 @@
 //! and every error names the path of the field.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -292,10 +293,9 @@ impl<'de> Visitor<'de> for JsonVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let (mut fields, mut repeated) = (BTreeMap::new(), None);
         while let Some((name, value)) = map.next_entry::<String, Json>()? {
-            if fields.contains_key(&name) {
-                repeated.get_or_insert(name);
-            } else {
-                fields.insert(name, value);
+            match fields.entry(name) {
+                Entry::Occupied(field) => drop(repeated.get_or_insert_with(|| field.key().clone())),
+                Entry::Vacant(field) => drop(field.insert(value)),
             }
         }
         Ok(Json::Object { fields, repeated })

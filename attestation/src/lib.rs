@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+// The unit tests share the integration tests' reader of real reports, which names this package.
+#[cfg(test)]
+extern crate self as neo_secrets_attestation;
+
 pub mod appraise;
 pub mod binding;
 pub mod bytes;

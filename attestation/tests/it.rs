@@ -4,6 +4,16 @@
 
 mod support;
 
+mod evidence {
+    mod documents;
+    mod files;
+    mod firmware;
+    mod forgeries;
+    mod launch;
+    mod scene;
+    mod vectors;
+}
+
 mod verify {
     mod agreement;
     mod files;

@@ -24,7 +24,7 @@ pub enum EvidenceError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// The claims name another TLS key than the one of this connection: someone stands in between.
-    #[error("the server's TLS key is {own}, the evidence is for {claimed}", own = hex(own), claimed = hex(claimed))]
+    #[error("the server's TLS key is {}, the evidence is for {}", hex(own), hex(claimed))]
     TlsKey {
         /// `tlsSpkiSha256` of the claims.
         claimed: [u8; 32],
@@ -32,12 +32,16 @@ pub enum EvidenceError {
         own: [u8; 32],
     },
     /// The report was made for another nonce, connection, role or set of claims.
-    #[error("REPORT_DATA is {got}, for this nonce, connection and claims it is {expected}", got = hex(got), expected = hex(expected))]
+    #[error(
+        "REPORT_DATA is {}, for this nonce, connection and claims it is {}",
+        hex(&got[..]),
+        hex(&expected[..])
+    )]
     ReportData {
         /// The report's.
-        got: [u8; 64],
+        got: Box<[u8; 64]>,
         /// Recomputed.
-        expected: [u8; 64],
+        expected: Box<[u8; 64]>,
     },
 }
 
@@ -211,7 +215,9 @@ impl EvidenceError {
             Self::TlsKey { claimed, own } => {
                 ("tlsSpkiSha256", hex(claimed), format!("{} (of this connection)", hex(own)))
             }
-            Self::ReportData { got, expected } => ("REPORT_DATA", hex(got), hex(expected)),
+            Self::ReportData { got, expected } => {
+                ("REPORT_DATA", hex(&got[..]), hex(&expected[..]))
+            }
         };
         Finding { step: Step::Binding, field: field.to_owned(), got, expected }
     }
