@@ -303,6 +303,7 @@ fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
             tracing::error!(%failure, "a record did not open");
             ApiError::Internal
         }
+        StoreFailure::KeyRevoked => ApiError::Unauthorized,
     }
 }
 

@@ -53,7 +53,7 @@ macro_rules! configured_limits {
         const LIMIT_KEYS: &[&str] = &[$(stringify!($name)),*];
 
         impl ConfiguredLimits {
-            fn read(table: &mut Section<'_, '_>) -> Result<Self, ConfigError> {
+            fn read(table: &Section<'_, '_>) -> Result<Self, ConfigError> {
                 Ok(ConfiguredLimits {
                     $($name: table.integer(stringify!($name), $minimum..=$maximum)?.unwrap_or($default),)*
                 })
@@ -189,7 +189,7 @@ impl Config {
             line: line(text, error.span().map_or(0, |span| span.start)),
             message: error.message().to_owned(),
         })?;
-        let mut top = Section { text, prefix: "", table: document.get_ref() };
+        let top = Section { text, prefix: "", table: document.get_ref() };
         top.known(TOP_KEYS)?;
 
         let seal = top.required(SEAL)?;
@@ -218,9 +218,9 @@ impl Config {
         let names = top.names()?;
         let limits = match top.section("limits")? {
             None => ConfiguredLimits::default(),
-            Some(mut section) => {
+            Some(section) => {
                 section.known(LIMIT_KEYS)?;
-                ConfiguredLimits::read(&mut section)?
+                ConfiguredLimits::read(&section)?
             }
         };
         Ok(Config { attested, names, limits, text: claim })

@@ -22,7 +22,7 @@ use openssl::x509::X509;
 use crate::evidence::EvidenceError;
 use crate::limits;
 use crate::model::{Label, Timestamp};
-use crate::seal::{BootIdentity, Sealer};
+use crate::seal::{BootIdentity, Sealer, UnsealError};
 use crate::store::{
     ClaimAgainError, ClaimAnswer, ClosedStore, CreateError, Found, Founding, OpenError, Rewrap,
     Store, StoreFailure, StoreLimits,
@@ -281,7 +281,17 @@ impl Instance {
                 Phase::Serving(Serving::new(unsealed.store))
             }
             Err(still) => {
-                let reason = SealedReason { code: "store-sealed", text: still.error.to_string() };
+                let code = match still.error {
+                    UnsealError::Derive(_) => "processor",
+                    UnsealError::Key { .. } => "other-machine",
+                    UnsealError::TcbAboveFirmware { .. } => "firmware-too-old",
+                    UnsealError::Table(_)
+                    | UnsealError::TcbReserved { .. }
+                    | UnsealError::TcbBelowFloor { .. }
+                    | UnsealError::TableForged
+                    | UnsealError::Store(_) => "store-damaged",
+                };
+                let reason = SealedReason { code, text: still.error.to_string() };
                 let store = sealed_store(&still.store, still.instance_key);
                 Phase::Sealed(Sealed { reason, store })
             }
@@ -415,6 +425,7 @@ fn sealed_store(store: &ClosedStore, instance_key: Option<PublicKey>) -> Option<
 /// The product that the root's common name says (`ARK-Milan`).
 fn root_product(certificates: &Certificates) -> Option<Product> {
     let root = X509::from_der(&certificates.ark).ok()?;
-    let name = root.subject_name().entries_by_nid(Nid::COMMONNAME).next()?.data().as_utf8().ok()?;
+    let name =
+        root.subject_name().entries_by_nid(Nid::COMMONNAME).next()?.data().to_string().ok()?;
     name.strip_prefix("ARK-")?.parse().ok()
 }

@@ -24,12 +24,12 @@ impl Body {
         Body { payload: Some(payload), declared_bytes, is_json: is_json(headers) }
     }
 
-    /// Reads a JSON object with these fields.
+    /// Reads a JSON object with these fields, from at most `bytes_max` bytes.
     ///
     /// # Errors
     /// 415, 413, 400
-    pub async fn json(&mut self, known: &[&str]) -> Result<Object, ApiError> {
-        let bytes = self.read().await?;
+    pub async fn json(&mut self, known: &[&str], bytes_max: usize) -> Result<Object, ApiError> {
+        let bytes = self.read(bytes_max).await?;
         if !self.is_json && !bytes.is_empty() {
             wipe(bytes);
             return Err(ApiError::UnsupportedMediaType);
@@ -44,18 +44,21 @@ impl Body {
     /// # Errors
     /// 413, 400
     pub async fn none(&mut self) -> Result<(), ApiError> {
-        let bytes = self.read().await?;
-        let empty = bytes.is_empty();
-        wipe(bytes);
-        if empty { Ok(()) } else { Err(ApiError::invalid("This call takes no body.")) }
-    }
-
-    async fn read(&mut self) -> Result<Bytes, ApiError> {
-        let Some(payload) = self.payload.take() else { return Ok(Bytes::new()) };
         if self.declared_bytes.is_some_and(|bytes| bytes > limits::BODY_BYTES as u64) {
             return Err(ApiError::PayloadTooLarge);
         }
-        let read = payload.to_bytes_limited(limits::BODY_BYTES);
+        self.read(0).await.map(drop).map_err(|error| match error {
+            ApiError::PayloadTooLarge => ApiError::invalid("This call takes no body."),
+            error => error,
+        })
+    }
+
+    async fn read(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+        if self.declared_bytes.is_some_and(|bytes| bytes > bytes_max as u64) {
+            return Err(ApiError::PayloadTooLarge);
+        }
+        let Some(payload) = self.payload.take() else { return Ok(Bytes::new()) };
+        let read = payload.to_bytes_limited(bytes_max);
         match tokio::time::timeout(limits::BODY_TIMEOUT, read).await {
             Ok(Ok(Ok(bytes))) => Ok(bytes),
             Ok(Ok(Err(_))) => Err(ApiError::invalid("The body ended before it was whole.")),

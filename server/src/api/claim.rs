@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::json::Sent;
 use super::query::Query;
 use super::{Answer, Api, Connection, health, now};
+use crate::limits;
 use crate::model::Label;
 use crate::phase::{ClaimError, Phase};
 use crate::store::{ClaimAnswer, StoreFailure};
@@ -51,7 +52,7 @@ pub async fn claim(
     let connection = request.conn_data::<Connection>();
     let exporter =
         connection.and_then(|connection| connection.exporter).ok_or(ApiError::Internal)?;
-    let mut fields = body.json(FIELDS).await?;
+    let mut fields = body.json(FIELDS, limits::CLAIM_BYTES).await?;
     Query::parse(query, &[])?;
     let owner: PublicKey = parsed("ownerPublicKey", &fields.required_text("ownerPublicKey")?)?;
     let signature: Signature = parsed("signature", &fields.required_text("signature")?)?;
@@ -116,8 +117,8 @@ fn refused(api: &Api, error: &ClaimError) -> ApiError {
         ClaimError::Store(StoreFailure::Unavailable) => {
             ApiError::unavailable("The store is unavailable.")
         }
-        ClaimError::Store(failure @ StoreFailure::Damaged { .. }) => {
-            tracing::error!(%failure, "a record did not open");
+        ClaimError::Store(failure @ (StoreFailure::Damaged { .. } | StoreFailure::KeyRevoked)) => {
+            tracing::error!(%failure, "the claim failed");
             ApiError::Internal
         }
     }

@@ -132,7 +132,9 @@ impl ApiError {
             ApiError::NotFound => "There is no such object.",
             ApiError::MethodNotAllowed { .. } => "This path does not have this method.",
             ApiError::PreconditionFailed => "If-Match does not name the current revision.",
-            ApiError::PayloadTooLarge => "The body is larger than 1 MiB.",
+            ApiError::PayloadTooLarge => {
+                "The body is larger than this call takes; none takes more than 1 MiB."
+            }
             ApiError::UnsupportedMediaType => {
                 "The body must be application/json in UTF-8, without a content coding."
             }

@@ -52,7 +52,7 @@ impl Call<'_> {
     /// # Errors
     /// 415, 413, 400
     pub async fn json(&mut self, known: &[&str]) -> Result<Object, ApiError> {
-        let object = self.body.json(known).await?;
+        let object = self.body.json(known, limits::BODY_BYTES).await?;
         Query::parse(self.query, &[])?;
         Ok(object)
     }
