@@ -1,5 +1,7 @@
 //! One TLS connection: first unverified, with nothing to do on it but the evidence exchange, then verified.
 
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -196,7 +198,7 @@ impl UnverifiedConnection {
             let url = url.clone();
             move |_| ConnectError::Timeout { url, what, limit }
         };
-        let tcp = timeout(limits::CONNECT_TIMEOUT, TcpStream::connect((url.host(), url.port())))
+        let tcp = timeout(limits::CONNECT_TIMEOUT, connect(url.host(), url.port()))
             .await
             .map_err(late("connecting", limits::CONNECT_TIMEOUT))?
             .map_err(|source| ConnectError::Tcp { url: url.clone(), source })?;
@@ -261,6 +263,16 @@ impl UnverifiedConnection {
             Err(_) => Err(ConnectError::Timeout { url, what: "asked for evidence", limit }),
         }
     }
+}
+
+/// `localhost` is this machine by either address, whatever its resolver knows (RFC 6761 §6.3; curl does the same).
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    if host != "localhost" {
+        return TcpStream::connect((host, port)).await;
+    }
+    let addresses: [SocketAddr; 2] =
+        [(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()];
+    TcpStream::connect(addresses.as_slice()).await
 }
 
 fn nonce() -> Result<Nonce, ConnectError> {
