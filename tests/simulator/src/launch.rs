@@ -126,7 +126,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     eprintln!("SIMULATED secure processor: this instance protects nothing. For trying out only.");
     let folder = Folder::take(&arguments.data)?;
     if !folder.chip().exists() {
-        eprintln!("Making a simulated chip (four RSA and ECDSA keys; this takes seconds)");
+        eprintln!("Making a simulated chip; this takes a few seconds");
     }
     folder.prepare(OffsetDateTime::now_utc())?;
     let mut server = Server::start(&programs.server, &folder, arguments.listen)?;
@@ -155,7 +155,7 @@ async fn serve(server: &mut Server, programs: &Programs, folder: &Folder) -> Res
         ended = server.ended() => return Err(ended.into()),
     };
     let shown = |path: &Path| guide::quoted(&guide::path_from(&programs.root, path));
-    let client_folder = guide::path_from(&programs.root, &folder.client("."));
+    let client_folder = guide::path_from(&programs.root, &folder.client_folder());
     let text = format!(
         "\nSIMULATED: the secure processor is made up, so this instance protects nothing. For trying out only.\n\
          Serving at {url}, verified. {news}\n\
@@ -186,7 +186,7 @@ async fn make_ready(
         files::remove(&folder.client("profile.json"))?;
     }
     let unproven = folder.client(UNPROVEN_CERTIFICATE);
-    client.verify(&unproven).await?;
+    client.verify(&unproven, claimed).await?;
     let keys = ["owner.key", "admin.key"].map(|name| folder.client(name));
     let missing = keys.into_iter().find(|key| !key.exists());
     let news = match (claimed, missing) {
@@ -214,7 +214,7 @@ async fn is_claimed(listening: SocketAddr, folder: &Folder) -> Result<bool, RunE
     let deadline = tokio::time::Instant::now() + START_PATIENCE;
     loop {
         let answer = probe(listening, None).await?;
-        let says = |reason: &str| answer.body.contains(reason);
+        let says = |reason: &str| answer.body.contains(&format!("\"message\":\"{reason}:"));
         match answer.status {
             200 => return Ok(true),
             503 if says("unclaimed") => return Ok(false),
@@ -227,7 +227,11 @@ async fn is_claimed(listening: SocketAddr, folder: &Folder) -> Result<bool, RunE
 }
 
 fn not_ready(answer: Answer, folder: &Folder) -> RunError {
-    let answer = format!("{} {}", answer.status, answer.body.trim_end());
+    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let answer = match body["error"]["message"].as_str() {
+        Some(message) => message.to_owned(),
+        None => format!("{} {}", answer.status, answer.body.trim_end()),
+    };
     RunError::NotReady { answer, log: folder.log() }
 }
 

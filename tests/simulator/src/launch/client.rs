@@ -42,13 +42,17 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Verifies the instance, keeps what was verified in `profile.json`, and writes the certificate.
+    /// Verifies the instance, keeps what was verified in `profile.json`, and writes the certificate. A claimed
+    /// instance's key is that of our own store: where the profile was lost, it is pinned again.
     ///
     /// # Errors
     /// `Failed` where the evidence is refused, `Start`.
-    pub async fn verify(&self, certificate: &Path) -> Result<(), ClientError> {
+    pub async fn verify(&self, certificate: &Path, claimed: bool) -> Result<(), ClientError> {
         let mut command = self.command("verify");
         command.arg("--save-profile").arg("--write-cert").arg(certificate);
+        if claimed {
+            command.arg("--pin-first-use").arg("--key-file").arg(self.folder.client("admin.key"));
+        }
         run("verify", command).await
     }
 
@@ -59,7 +63,7 @@ impl Client<'_> {
     pub async fn claim(&self) -> Result<(), ClientError> {
         let mut command = self.command("claim");
         command.arg("--owner-key").arg(self.folder.client("owner.pem"));
-        command.arg("--out-dir").arg(self.folder.client(""));
+        command.arg("--out-dir").arg(self.folder.client_folder());
         run("claim", command).await
     }
 

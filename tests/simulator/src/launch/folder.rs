@@ -102,9 +102,14 @@ impl Folder {
         self.path.join("server.log")
     }
 
-    /// A file for clients.
+    /// The folder of all that clients need.
+    pub fn client_folder(&self) -> PathBuf {
+        self.path.join("client")
+    }
+
+    /// A file in it.
     pub fn client(&self, name: &str) -> PathBuf {
-        self.path.join("client").join(name)
+        self.client_folder().join(name)
     }
 
     /// Takes away `server.pem` of an earlier start, and makes what is missing: the owner's key pair, the
@@ -124,7 +129,7 @@ impl Folder {
         }
         let chip = Chip::open(&self.chip(), now)?;
         let config = files::read(&self.config())?;
-        Ok(write_client_files(&self.path.join("client"), &chip, &config, now)?)
+        Ok(write_client_files(&self.client_folder(), &chip, &config, now)?)
     }
 
     /// The owner's public key, 32 bytes; its pair is made where there is none.

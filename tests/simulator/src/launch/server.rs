@@ -159,7 +159,9 @@ fn fresh_log(path: &Path) -> io::Result<File> {
 fn last_lines(path: &Path) -> String {
     let mut last = VecDeque::new();
     let Ok(file) = File::open(path) else { return "(unreadable)".to_owned() };
-    for line in BufReader::new(file).lines().map_while(Result::ok) {
+    let is_banner = |line: &String| line.starts_with('*');
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    for line in lines.filter(|line| !is_banner(line)) {
         if last.len() == LOG_LINES {
             last.pop_front();
         }
