@@ -88,6 +88,11 @@ impl Connection {
         out
     }
 
+    /// The certificate that the server showed.
+    pub fn peer_certificate_pem(&self) -> Vec<u8> {
+        self.stream.ssl().peer_certificate().unwrap().to_pem().unwrap()
+    }
+
     /// Sends these bytes as they are and reads one answer.
     pub fn raw(&mut self, request: &[u8]) -> Answer {
         self.try_raw(request).unwrap()
@@ -182,5 +187,66 @@ impl Connection {
         request.extend(b"\r\n");
         request.extend(body.unwrap_or_default());
         self.try_raw(&request)
+    }
+}
+
+/// The key exchange that the server picks where the client offers all that rustls has.
+pub fn negotiated_group(addr: SocketAddr) -> rustls::NamedGroup {
+    use std::sync::Arc;
+    let config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut tcp = TcpStream::connect(addr).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut tcp).unwrap();
+    }
+    session.negotiated_key_exchange_group().unwrap().name()
+}
+
+fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
+    std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &rustls::pki_types::CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let schemes = provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &schemes)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,0 +1,13 @@
+//! End-to-end suites: each drives the built programs from outside.
+#![allow(clippy::unwrap_used)]
+
+mod closed;
+mod crash;
+mod errors;
+mod evidence;
+mod footprint;
+mod keys;
+mod production;
+mod reference;
+mod run;
+mod secrets;
