@@ -58,9 +58,13 @@ fn pages_are_newest_first_and_a_deleted_name_is_free() {
         .collect();
     let mut page = |query: &str| {
         let body = c.call("GET", &format!("/v1/secrets{query}"), &key, None).json();
-        let ids: Vec<_> = body["secrets"].as_array().unwrap().iter().cloned().collect();
         assert_eq!(body["pagination"]["total"], 25);
-        ids.iter().map(|s| s["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        body["secrets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     let newest: Vec<_> = ids.iter().rev().cloned().collect();
     assert_eq!(page(""), newest[..20]);
@@ -103,7 +107,7 @@ fn everything_is_there_after_a_restart_and_nothing_is_in_the_clear() {
         ("key name", "a-key-name-to-find"),
         ("glob", "a-glob-"),
     ] {
-        let raw = data_encoding::BASE64URL_NOPAD.decode(needle[needle.len().min(4)..].as_bytes());
+        let raw = data_encoding::BASE64URL_NOPAD.decode(&needle.as_bytes()[4..]);
         let forms = [Some(needle.as_bytes().to_vec()), raw.ok().filter(|raw| raw.len() > 16)];
         for form in forms.into_iter().flatten() {
             assert!(!file.windows(form.len()).any(|w| w == form), "{what} is in the store");
