@@ -1,5 +1,5 @@
 //! Steps 6 to 11: from a verified report to evidence for one connection (`Verified`), and from that to a decision
-//! (`Appraised`). Only [`verify`] makes the one, only [`appraise`] the other.
+//! (`Appraised`). Only [`verify()`] makes the one, only [`appraise()`] the other.
 
 use std::fmt;
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ed25519::{KeyTextError, PublicKey};
+use crate::encoding::printable;
 use crate::limits;
 
 /// How the store's root key is sealed.
@@ -107,7 +108,7 @@ impl AttestedConfig {
         }
         let text = str::from_utf8(bytes).map_err(|_| ConfigError::NotUtf8)?;
         let Raw { seal, reveal, witnesses, quorum, owner_key } =
-            toml::from_str(text).map_err(|error| ConfigError::Toml(error.message().to_owned()))?;
+            toml::from_str(text).map_err(|error| ConfigError::Toml(printable(error.message())))?;
         let owner_key = owner_key.parse().map_err(ConfigError::OwnerKey)?;
         Self { seal, reveal, witnesses, quorum, owner_key }.checked()
     }

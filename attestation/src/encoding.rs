@@ -1,7 +1,10 @@
-//! Hexadecimal and base64 of fixed-length bytes, strict both ways: lower case, padded, canonical.
+//! Hexadecimal and base64 of fixed-length bytes, strict both ways: lower case, padded, canonical;
+//! and text from outside as a terminal can show it.
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde::Serializer;
+
+use crate::limits;
 
 /// Decodes exactly `N` bytes of lower-case hexadecimal.
 pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -27,4 +30,10 @@ pub(crate) fn serialize_hex<const N: usize, S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex(bytes))
+}
+
+/// What a terminal can show safely: no control characters, and not much.
+pub(crate) fn printable(text: &str) -> String {
+    let visible = |character: char| if character.is_control() { '\u{FFFD}' } else { character };
+    text.chars().take(limits::ERROR_TEXT_CHARACTERS_MAX).map(visible).collect()
 }

@@ -2,6 +2,7 @@
 
 use crate::appraise::{self, AppraiseError, Appraised, Channel, EvidenceError, Freshness, Pin};
 use crate::binding::{Nonce, Role};
+use crate::encoding::printable;
 use crate::error::{Finding, Step};
 use crate::evidence::{Document, DocumentError};
 use crate::json;
@@ -113,10 +114,4 @@ fn error_answer(status: u16, body: &[u8]) -> Refusal {
         printable(text.unwrap_or_default())
     };
     Refusal::Answer { status, code: field("code"), message: field("message") }
-}
-
-/// What a terminal can show safely: no control characters, and not much.
-fn printable(text: &str) -> String {
-    let visible = |character: char| if character.is_control() { '\u{FFFD}' } else { character };
-    text.chars().take(limits::ERROR_TEXT_CHARACTERS_MAX).map(visible).collect()
 }

@@ -90,5 +90,5 @@ pub const FILE_LIST_ITEMS_MAX: usize = 16_384;
 /// The name of a file that went into an image.
 pub const INPUT_NAME_BYTES_MAX: usize = 256;
 
-/// A server's error answer in messages: as much as fits on a few lines.
+/// Text from a server in messages: as much as fits on a few lines.
 pub const ERROR_TEXT_CHARACTERS_MAX: usize = 400;

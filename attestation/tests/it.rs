@@ -5,13 +5,16 @@
 mod support;
 
 mod evidence {
+    mod binding;
     mod documents;
     mod files;
     mod firmware;
-    mod forgeries;
+    mod judgement;
     mod launch;
     mod scene;
+    mod texts;
     mod vectors;
+    mod welcome;
 }
 
 mod verify {
