@@ -1,5 +1,5 @@
-//! Steps 6 to 11: from a verified report to evidence for one connection (`Verified`), and from that to a decision
-//! (`Appraised`). Only [`verify()`] makes the one, only [`appraise()`] the other.
+//! Steps 6 to 11: from a verified report to evidence for one connection (`Verified`), and from that
+//! to a decision (`Appraised`). Only [`verify()`] makes the one, only [`appraise()`] the other.
 
 use std::fmt;
 
@@ -41,7 +41,8 @@ pub struct Freshness<'a> {
     pub channel: &'a Channel,
 }
 
-/// Evidence whose signatures hold and that was made for this very connection. What it says is not yet judged.
+/// Evidence whose signatures hold and that was made for this very connection. What it says is not
+/// yet judged.
 #[derive(Clone, Debug)]
 pub struct Verified {
     report: VerifiedReport,
@@ -49,7 +50,8 @@ pub struct Verified {
     instance_signature: Option<Signature>,
 }
 
-/// Steps 1 to 6: checks every signature and that the evidence was made for this nonce on this connection.
+/// Steps 1 to 6: checks every signature and that the evidence was made for this nonce on this
+/// connection.
 pub fn verify(
     document: Document,
     freshness: &Freshness<'_>,
@@ -110,7 +112,8 @@ impl Appraised {
         self.verified.report.provenance()
     }
 
-    /// How much the measurement proves. A caller must refuse [`Covers::Firmware`] unless its user accepted that.
+    /// How much the measurement proves. A caller must refuse [`Covers::Firmware`] unless its user
+    /// accepted that.
     pub fn covers(&self) -> Covers {
         self.measurement.covers
     }

@@ -124,7 +124,8 @@ fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
 /// A Merkle tree over the leaves of one batch, in the shape of RFC 6962 section 2.1.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    /// From the leaves to the root. A lone last node moves up unhashed, which gives RFC 6962's shape.
+    /// From the leaves to the root. A lone last node moves up unhashed, which gives RFC 6962's
+    /// shape.
     levels: Vec<Vec<[u8; 32]>>,
 }
 

@@ -1,5 +1,5 @@
-//! The part of the server's configuration that bears on who can read values. Server and client parse
-//! it with this one parser, from the same bytes: those that the claims carry.
+//! The part of the server's configuration that bears on who can read values. Server and client
+//! parse it with this one parser, from the same bytes: those that the claims carry.
 
 use std::fmt;
 
@@ -73,9 +73,7 @@ pub enum ConfigError {
     #[error("owner_key: {0}, or \"any\"")]
     OwnerKey(KeyTextError),
     /// A witness is empty, too long, not visible ASCII, repeated, or one too many.
-    #[error(
-        "witnesses[{index}]: expected at most 16 different names of 1 to 256 visible ASCII characters"
-    )]
+    #[error("witnesses[{index}]: at most 16 different names of 1 to 256 visible ASCII characters")]
     Witness {
         /// Which one, from 0.
         index: usize,

@@ -25,7 +25,8 @@ pub struct Trust {
     pub pin: Pin,
 }
 
-/// One exchange on one connection. It ends with [`Exchange::finish`], so that a nonce is never used twice.
+/// One exchange on one connection. It ends with [`Exchange::finish`], so that a nonce is never used
+/// twice.
 #[derive(Debug)]
 pub struct Exchange {
     nonce: Nonce,
@@ -35,7 +36,7 @@ pub struct Exchange {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The server answered with an error, or with something else than evidence.
-    #[error("the server gives no evidence (HTTP status {status}{}{code}): {message}", if code.is_empty() { "" } else { ", " })]
+    #[error("the server gives no evidence: HTTP status {status} {code} {message}")]
     Answer {
         /// The HTTP status.
         status: u16,
@@ -69,7 +70,8 @@ impl Exchange {
         format!("/v1/attestation?nonce={}", self.nonce)
     }
 
-    /// Judges the answer: all steps, in their order. `channel` is this connection as the caller's own TLS stack knows it.
+    /// Judges the answer: all steps, in their order. `channel` is this connection as the caller's
+    /// own TLS stack knows it.
     pub fn finish(
         self,
         status: u16,

@@ -1,5 +1,5 @@
-//! A strict JSON reader: every field is asked for by name, none may be missing, unknown or repeated,
-//! and every error names the path of the field.
+//! A strict JSON reader: every field is asked for by name, none may be missing, unknown or
+//! repeated, and every error names the path of the field.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

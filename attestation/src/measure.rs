@@ -1,8 +1,9 @@
 //! The launch digest (MEASUREMENT) of a QEMU guest, computed from the bytes that it starts with.
 //!
-//! Each page that the host loads extends the digest by a PAGE_INFO structure of 112 bytes (SEV-SNP Firmware ABI,
-//! SNP_LAUNCH_UPDATE). QEMU loads the firmware, the sections that the firmware's metadata names (the page of
-//! kernel hashes among them), and one VMSA for each processor, in this order.
+//! Each page that the host loads extends the digest by a PAGE_INFO structure of 112 bytes (SEV-SNP
+//! Firmware ABI, SNP_LAUNCH_UPDATE). QEMU loads the firmware, the sections that the firmware's
+//! metadata names (the page of kernel hashes among them), and one VMSA for each processor, in this
+//! order.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +22,8 @@ const FOUR_GIB: u64 = 1 << 32;
 /// A launch digest: SHA-384.
 pub type LaunchDigest = [u8; 48];
 
-/// A processor type of QEMU's. Only its signature (CPUID 1, EAX) is measured: it stands in RDX at reset.
+/// A processor type of QEMU's. Only its signature (CPUID 1, EAX) is measured: it stands in RDX at
+/// reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VcpuType {
     /// EPYC-v4: runs on every product.
@@ -143,8 +145,8 @@ pub enum MeasureError {
 }
 
 impl KernelHashes {
-    /// Hashes what `-kernel`, `-initrd` and `-append` give; an absent initrd is empty. The command line is taken
-    /// exactly as it is.
+    /// Hashes what `-kernel`, `-initrd` and `-append` give; an absent initrd is empty. The command
+    /// line is taken exactly as it is.
     pub fn new(kernel: &[u8], initrd: &[u8], command_line: &str) -> Result<Self, MeasureError> {
         if command_line.contains('\0') {
             return Err(MeasureError::CommandLine);
@@ -181,7 +183,8 @@ impl KernelHashes {
 }
 
 impl Launch {
-    /// Measures the firmware (OVMF, as the file is) and, with `kernel-hashes=on`, what it will start.
+    /// Measures the firmware (OVMF, as the file is) and, with `kernel-hashes=on`, what it will
+    /// start.
     pub fn new(firmware: &[u8], hashes: Option<&KernelHashes>) -> Result<Self, MeasureError> {
         let firmware = Firmware::parse(firmware)?;
         let mut digest = Digesting([0; 48]);
@@ -207,8 +210,8 @@ impl Launch {
         if sev_features & 1 == 0 {
             return Err(MeasureError::SevFeatures { got: sev_features });
         }
-        // The first starts at the architecture's reset vector, the others where the firmware says. A VMSA counts as
-        // the last page of a 48-bit address space.
+        // The first starts at the architecture's reset vector, the others where the firmware says.
+        // A VMSA counts as the last page of a 48-bit address space.
         const VMSA_ADDRESS: u64 = 0xFFFF_FFFF_F000;
         let mut digest = Digesting(self.digest);
         let first = vmsa(0xFFFF_FFF0, vcpu_type, sev_features);
@@ -239,8 +242,9 @@ impl Digesting {
         self.extend(kind, address, &Sha384::digest(contents).into());
     }
 
-    /// PAGE_INFO: the digest so far, that of the contents (zero where they are not measured), the structure's length,
-    /// the page type, flags and permissions of the lower privilege levels (none), the guest-physical address.
+    /// PAGE_INFO: the digest so far, that of the contents (zero where they are not measured), the
+    /// structure's length, the page type, flags and permissions of the lower privilege levels
+    /// (none), the guest-physical address.
     fn extend(&mut self, kind: PageKind, address: u64, contents: &LaunchDigest) {
         let hash = Sha384::new()
             .chain_update(self.0)
@@ -284,7 +288,8 @@ fn guid(first: u32, second: u16, third: u16, rest: u64) -> [u8; 16] {
     number.to_be_bytes()
 }
 
-/// A processor's state at reset as QEMU and KVM set it up (AMD64 manual volume 2, table B-4 for the layout).
+/// A processor's state at reset as QEMU and KVM set it up (AMD64 manual volume 2, table B-4 for the
+/// layout).
 fn vmsa(instruction_pointer: u32, vcpu_type: VcpuType, sev_features: u64) -> [u8; PAGE_BYTES] {
     let mut page = [0; PAGE_BYTES];
     // Constant offsets in a page: each is below 4096 by inspection.
@@ -333,7 +338,8 @@ impl VcpuType {
         }
     }
 
-    /// CPUID 1, EAX: families 0x17 model 1 stepping 2; 0x19 model 1 stepping 1; 0x19 model 0x11; 0x1A model 0.
+    /// CPUID 1, EAX: families 0x17 model 1 stepping 2; 0x19 model 1 stepping 1; 0x19 model 0x11;
+    /// 0x1A model 0.
     const fn signature(self) -> u32 {
         match self {
             Self::EpycV4 => 0x0080_0F12,

@@ -1,4 +1,5 @@
-//! policy.json: what the owner asks for beyond the reference values; it only narrows (SPEC.md section 8).
+//! policy.json: what the owner asks for beyond the reference values; it only narrows (SPEC.md
+//! section 8).
 
 use std::fmt;
 

@@ -13,7 +13,8 @@ use crate::limits;
 pub struct ReferenceValues {
     /// The image's version, for messages.
     pub image_version: ImageVersion,
-    /// The launch digests of the image, one for each shape of machine. An empty list refuses everything.
+    /// The launch digests of the image, one for each shape of machine. An empty list refuses
+    /// everything.
     pub measurements: Vec<KnownMeasurement>,
     /// HOST_DATA.
     pub host_data: Identity<32>,
@@ -132,7 +133,8 @@ impl KnownMeasurement {
             sev_features: fields.take("sevFeatures")?.text(
                 "0x and hexadecimal digits",
                 |text| {
-                    // Only the form that the writer writes: no sign, no upper case, no leading zero.
+                    // Only the form that the writer writes: no sign, no upper case, no leading
+                    // zero.
                     let number = u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()?;
                     (format!("{number:#x}") == text).then_some(number)
                 },

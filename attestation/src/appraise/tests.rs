@@ -1,5 +1,5 @@
-//! Reports of real chips through steps 7 to 11. Their REPORT_DATA is not ours, so that they cannot come through
-//! step 6: these tests put them behind it.
+//! Reports of real chips through steps 7 to 11. Their REPORT_DATA is not ours, so that they cannot
+//! come through step 6: these tests put them behind it.
 
 use super::*;
 use crate::config::{OwnerKey, Reveal, Seal};
@@ -15,7 +15,8 @@ mod vectors;
 
 const CONFIG: &str = "seal='firmware'\nreveal='off'\nwitnesses=[]\nquorum=0\nowner_key='any'";
 
-/// A real report behind step 6, with reference values and a policy that fit it but for what they cannot narrow.
+/// A real report behind step 6, with reference values and a policy that fit it but for what they
+/// cannot narrow.
 struct Case {
     verified: Verified,
     reference: ReferenceValues,

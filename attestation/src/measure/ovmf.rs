@@ -64,8 +64,9 @@ impl<'a> Firmware<'a> {
     }
 }
 
-/// OVMF's table of GUIDs, read backwards from 32 bytes before the firmware's end: each entry is its data, its length
-/// `u16` (all of the entry), its GUID. The last entry is the table's own and holds the length of all.
+/// OVMF's table of GUIDs, read backwards from 32 bytes before the firmware's end: each entry is its
+/// data, its length `u16` (all of the entry), its GUID. The last entry is the table's own and holds
+/// the length of all.
 struct Table<'a>(Vec<(&'a [u8], &'a [u8])>);
 
 impl<'a> Table<'a> {
@@ -111,7 +112,8 @@ fn last(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(bytes.len().checked_sub(length)?)
 }
 
-/// The SEV metadata: `ASEV`, length `u32`, version `u32`, count `u32`, then address, length, type of each section.
+/// The SEV metadata: `ASEV`, length `u32`, version `u32`, count `u32`, then address, length, type
+/// of each section.
 fn read_sections(firmware: &[u8], from_end: u32) -> Result<Vec<Section>, MeasureError> {
     let from_end = usize::try_from(from_end).map_err(|_| MeasureError::Metadata)?;
     let (_, metadata) = last(firmware, from_end).ok_or(MeasureError::Metadata)?;

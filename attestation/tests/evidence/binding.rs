@@ -1,4 +1,5 @@
-//! Evidence for this connection is accepted, and any other refused: steps 0 to 6 through the whole exchange.
+//! Evidence for this connection is accepted, and any other refused: steps 0 to 6 through the whole
+//! exchange.
 
 use neo_secrets_attestation::appraise::{Appraised, EvidenceError, Pin};
 use neo_secrets_attestation::binding::{Exporter, Leaf, Nonce, Path, PathError, Role};
@@ -180,7 +181,8 @@ fn paths_that_lead_nowhere() {
     for change in misplaced {
         assert!(is_report_data(judge(&with(change))));
     }
-    // For index 2 the sizes 5 to 8 imply the same walk: the root is the same, and nothing is won by it.
+    // For index 2 the sizes 5 to 8 imply the same walk: the root is the same, and nothing is won by
+    // it.
     judge(&with(|path| path.size = 8)).unwrap();
 }
 
@@ -195,8 +197,8 @@ fn paths_from_interior_nodes() {
     let [_, right] = path.hashes[..] else { panic!("two levels") };
     assert!(is_report_data(judge(&Path { index: 0, size: 2, hashes: vec![right] })));
     assert!(is_report_data(judge(&Path { index: 1, size: 2, hashes: vec![right] })));
-    // ... and a batch whose leaf has the bytes of an interior node over the verifier's leaf proves nothing: leaves
-    // and nodes are hashed apart.
+    // ... and a batch whose leaf has the bytes of an interior node over the verifier's leaf proves
+    // nothing: leaves and nodes are hashed apart.
     let own =
         neo_secrets_attestation::binding::leaf(scene.role, &scene.nonce, &scene.channel.exporter);
     let above = neo_secrets_attestation::binding::Tree::new(&[own, Leaf([1; 32])]).unwrap().root();

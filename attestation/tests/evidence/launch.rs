@@ -219,7 +219,9 @@ proptest! {
 
     /// Hostile firmware: changed where its tables are.
     #[test]
-    fn nothing_panics_on_firmware(changes in proptest::collection::vec((0usize..600, any::<u8>()), 1..8)) {
+    fn nothing_panics_on_firmware(
+        changes in proptest::collection::vec((0usize..600, any::<u8>()), 1..8)
+    ) {
         let mut firmware = firmware();
         let metadata = place(&firmware, u32::from_le_bytes(*b"ASEV"));
         for (offset, byte) in changes {

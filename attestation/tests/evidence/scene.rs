@@ -1,5 +1,5 @@
-//! A server, a verifier and a connection between them, all of which fit. Tests change one thing and look what the
-//! verifier makes of it.
+//! A server, a verifier and a connection between them, all of which fit. Tests change one thing and
+//! look what the verifier makes of it.
 
 use neo_secrets_attestation::appraise::{Appraised, Channel, Pin};
 use neo_secrets_attestation::binding::{
@@ -35,7 +35,13 @@ pub const EXPORTER: Exporter = Exporter([
 ]);
 
 /// A configuration that fits the scene's policy.
-pub const CONFIG: &str = "seal = \"firmware\"\nreveal = \"off\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\nlisten = \"[::]:443\"\n";
+pub const CONFIG: &str = r#"seal = "firmware"
+reveal = "off"
+witnesses = []
+quorum = 0
+owner_key = "any"
+listen = "[::]:443"
+"#;
 
 /// Everything that the evidence is made of and judged by.
 #[derive(Clone)]

@@ -1,5 +1,5 @@
-//! The vectors of SPEC.md, in tests/vectors: computed anew and compared with the files, which an independent
-//! program wrote.
+//! The vectors of SPEC.md, in tests/vectors: computed anew and compared with the files, which an
+//! independent program wrote.
 
 use std::fs;
 
