@@ -1,1 +1,227 @@
+//! Power is cut at every write and every sync of a working life, a thousand times and more: what was answered is
+//! there, and nothing is there by half.
 
+use super::audit::{Contents, audit};
+use super::disk::{Event, Fate};
+use super::*;
+use std::sync::Arc;
+
+/// A small generator, so that a failure can be repeated.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// Writes that wait together, each to a name of its own.
+struct Step {
+    before: Contents,
+    after: Contents,
+    /// When each name's write was answered, as a position in the disk's log.
+    answered: BTreeMap<String, usize>,
+    /// The log's length when the step began.
+    began: usize,
+}
+
+struct Life {
+    disk: Disk,
+    chip: Chip,
+    claim: ClaimAnswer,
+    founded: usize,
+    steps: Vec<Step>,
+}
+
+/// A store's life: creations, updates and deletions, one by one and many at once, keys now and then.
+fn live(steps: usize) -> Life {
+    let (disk, chip) = (Disk::logging(), Chip::new(1));
+    let (store, claim) = found(&disk, &chip, LIMITS);
+    let founded = disk.position();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let admin = runtime.block_on(store.authenticate(&claim.admin_token, at(0))).unwrap();
+    let store = Arc::new(store);
+    let mut dice = Dice::new(0x5EED);
+    let mut before = audit(&store).unwrap();
+    let mut life = Life { disk, chip, claim, founded, steps: Vec::new() };
+    for round in 0..steps {
+        let began = life.disk.position();
+        let together = if round % 3 == 0 { 1 + dice.below(6) } else { 1 };
+        let writes: Vec<_> = (0..together)
+            .map(|index| {
+                let name = format!("name-{}", (dice.below(8) + index * 8) % 40);
+                let text = format!("{round}-{}", "x".repeat(dice.below(3_000)));
+                let existing = before.get(&name).map(|(id, ..)| *id);
+                let (store, disk, admin) = (Arc::clone(&store), life.disk.clone(), admin.clone());
+                let delete = dice.below(3) == 0;
+                runtime.spawn(async move {
+                    write(&store, &admin, &name, existing, delete, &text).await;
+                    (name, disk.position())
+                })
+            })
+            .collect();
+        let answered: BTreeMap<_, _> =
+            writes.into_iter().map(|write| runtime.block_on(write).unwrap()).collect();
+        if round % 7 == 0 {
+            let new = new_key(&[Permission::Read], Scope::All);
+            runtime.block_on(store.create_key(admin.grant().unwrap(), new, at(9))).unwrap();
+        }
+        let after = audit(&store).unwrap();
+        life.steps.push(Step { before, after: after.clone(), answered, began });
+        before = after;
+    }
+    life
+}
+
+async fn write(
+    store: &Store,
+    admin: &Caller,
+    name: &str,
+    existing: Option<SecretId>,
+    delete: bool,
+    text: &str,
+) {
+    match existing {
+        None => {
+            let created =
+                store.create_secret(admin.grant().unwrap(), new_secret(name, text), at(1));
+            // Two of a step may have drawn the same name.
+            let _ = created.await;
+        }
+        Some(id) if delete => {
+            let _ = store.delete_secret(admin.grant().unwrap(), id).await;
+        }
+        Some(id) => {
+            let grant = admin.grant().unwrap();
+            let _ = store.update_secret(grant, id, new_value(text), None, at(2)).await;
+        }
+    }
+}
+
+/// The disk's image when power fails after `position` events: all that was synced, and of the rest what fate says.
+fn cut(synced: &[u8], unsynced: &[Event], mut fate: impl FnMut(&Event) -> Fate) -> Vec<u8> {
+    let mut image = synced.to_vec();
+    for event in unsynced {
+        event.apply(&mut image, fate(event));
+    }
+    image
+}
+
+fn random_fate(dice: &mut Dice, event: &Event) -> Fate {
+    match (dice.below(3), event) {
+        (0, _) => Fate::Kept,
+        (1, _) => Fate::Lost,
+        (_, Event::Write { data, .. }) => Fate::Torn(dice.below(1 + data.len() / 512)),
+        (_, Event::Length(_) | Event::Sync) => Fate::Kept,
+    }
+}
+
+impl Life {
+    fn check(&self, position: usize, image: Vec<u8>, how: &str) {
+        let context = format!("cut after event {position}, {how}");
+        if image.is_empty() {
+            assert!(position < self.founded, "{context}");
+            return;
+        }
+        let disk = Disk::of(image);
+        let store = match open(&disk, &self.chip, LIMITS) {
+            Ok(store) => store,
+            Err(error) => {
+                assert!(position < self.founded, "{context}: {error:?}");
+                return;
+            }
+        };
+        let found = audit(&store).unwrap_or_else(|what| panic!("{context}: {what}"));
+        let index = self.steps.partition_point(|step| step.began <= position);
+        let Some(step) = index.checked_sub(1).and_then(|index| self.steps.get(index)) else {
+            assert!(found.is_empty(), "{context}");
+            return;
+        };
+        for name in found.keys().chain(step.before.keys()).chain(step.after.keys()) {
+            let (now, before, after) =
+                (found.get(name), step.before.get(name), step.after.get(name));
+            let answered = step.answered.get(name).is_some_and(|answered| *answered <= position);
+            assert!(now == after || (now == before && !answered), "{context}: {name}");
+        }
+        if position % 16 == 0 {
+            self.go_on(&store, &context);
+        }
+    }
+
+    /// A recovered store works.
+    fn go_on(&self, store: &Store, context: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let admin = runtime.block_on(store.authenticate(&self.claim.admin_token, at(9)));
+        let grant = admin.expect(context).grant().unwrap();
+        let created = store.create_secret(grant, new_secret("after-the-cut", "v"), at(9));
+        runtime.block_on(created).expect(context);
+        audit(store).unwrap_or_else(|what| panic!("{context}: {what}"));
+    }
+}
+
+#[test]
+fn a_thousand_cuts() {
+    let life = live(70);
+    let log = life.disk.log();
+    let mut dice = Dice::new(0xD1CE);
+    let (mut synced, mut unsynced, mut cuts) = (Vec::new(), Vec::new(), 0);
+    for (position, event) in log.iter().enumerate() {
+        if matches!(event, Event::Sync) {
+            // At a sync: all lost, all kept, and a mixture.
+            life.check(position, synced.clone(), "all lost");
+            life.check(position, cut(&synced, &unsynced, |_| Fate::Kept), "all kept");
+            cuts += 2;
+        }
+        let image = cut(&synced, &unsynced, |event| random_fate(&mut dice, event));
+        life.check(position, image, "mixed");
+        cuts += 1;
+        match event {
+            Event::Sync => {
+                unsynced.iter().for_each(|event: &Event| event.apply(&mut synced, Fate::Kept));
+                unsynced.clear();
+            }
+            other => unsynced.push(other.clone()),
+        }
+    }
+    assert!(cuts >= 1_000, "{cuts} cuts");
+    life.check(log.len(), synced, "at the end");
+}
+
+#[test]
+fn a_failing_disk_makes_the_store_unavailable_until_it_is_opened_again() {
+    for operations in 0..12 {
+        let mut instance = Instance::new();
+        let kept = instance.create("kept", "v").unwrap();
+        instance.disk.fail_after(operations);
+        let unavailable = CreateSecretError::Store(StoreFailure::Unavailable);
+        let lost = loop {
+            match instance.create(&format!("maybe-{}", instance.store().stats().writes), "v") {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(lost, unavailable);
+        // From here on nothing is answered, even when the disk works again.
+        instance.disk.repair();
+        assert_eq!(instance.create("later", "v").unwrap_err(), unavailable);
+        let read = instance.store().secret(&instance.grant(), kept.id);
+        assert_eq!(read.unwrap_err(), ReadError::Store(StoreFailure::Unavailable));
+        let auth = instance.authenticate(&instance.claim.admin_token, at(1));
+        assert_eq!(auth.unwrap_err(), AuthError::Store(StoreFailure::Unavailable));
+        let answered = instance.store().stats().writes;
+        instance.reopen();
+        let contents = audit(instance.store()).unwrap();
+        // What was answered is there (the first write of all was the claim's settling); one more may be.
+        let writes = contents.len() as u64 + 1;
+        assert!(writes == answered || writes == answered + 1, "{writes} of {answered}");
+        assert!(contents.contains_key("kept"));
+        instance.create("later", "v").unwrap();
+    }
+}

@@ -1,1 +1,172 @@
+//! The store against a map: whatever is done, both say the same.
 
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Create { name: usize, text: String },
+    UpdateValue { name: usize, text: String },
+    Describe { name: usize, text: Option<String> },
+    UpdateFrom { name: usize, revision: u64 },
+    Delete { name: usize },
+    Page { limit: usize, offset: u64 },
+    Prefix { name: usize },
+    Reopen,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let name = 0..NAMES.len();
+    let text = "[a-zé☃]{1,40}";
+    prop_oneof![
+        5 => (name.clone(), text).prop_map(|(name, text)| Operation::Create { name, text }),
+        3 => (name.clone(), text).prop_map(|(name, text)| Operation::UpdateValue { name, text }),
+        1 => (name.clone(), proptest::option::of(text))
+            .prop_map(|(name, text)| Operation::Describe { name, text }),
+        1 => (name.clone(), 1..4_u64)
+            .prop_map(|(name, revision)| Operation::UpdateFrom { name, revision }),
+        3 => name.clone().prop_map(|name| Operation::Delete { name }),
+        1 => (0..5_usize, 0..7_u64).prop_map(|(limit, offset)| Operation::Page { limit, offset }),
+        1 => name.prop_map(|name| Operation::Prefix { name }),
+        1 => Just(Operation::Reopen),
+    ]
+}
+
+const NAMES: [&str; 7] = ["a", "aa", "b-1", "b-2", "B-1", "long.name_with-all", "0"];
+
+/// What the map knows of a live secret.
+#[derive(Clone, Debug)]
+struct Known {
+    id: SecretId,
+    revision: u64,
+    description: Option<String>,
+    /// Every value there ever was; the last three are kept.
+    values: Vec<String>,
+}
+
+#[derive(Default)]
+struct Map {
+    live: BTreeMap<&'static str, Known>,
+    /// Creation order, the deleted ones too.
+    order: Vec<SecretId>,
+}
+
+impl Map {
+    fn newest_first(&self, prefix: &str) -> Vec<SecretId> {
+        let mut ids: Vec<_> = self
+            .live
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(_, known)| known.id)
+            .collect();
+        ids.sort_by_key(|id| self.order.iter().rposition(|other| other == id));
+        ids.reverse();
+        ids
+    }
+}
+
+fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
+    match operation {
+        Operation::Create { name, text } => {
+            let name = NAMES[name];
+            match (instance.create(name, &text), map.live.contains_key(name)) {
+                (Ok(secret), false) => {
+                    let known =
+                        Known { id: secret.id, revision: 1, description: None, values: vec![text] };
+                    map.order.push(secret.id);
+                    map.live.insert(name, known);
+                }
+                (Err(CreateSecretError::NameTaken), true) => {}
+                (outcome, taken) => panic!("{outcome:?}, taken: {taken}"),
+            }
+        }
+        Operation::UpdateValue { name, text } => {
+            let Some(known) = map.live.get_mut(NAMES[name]) else { return };
+            instance.update(known.id, new_value(&text)).unwrap();
+            known.values.push(text);
+            known.revision += 1;
+        }
+        Operation::Describe { name, text } => {
+            let Some(known) = map.live.get_mut(NAMES[name]) else { return };
+            let description = match &text {
+                Some(text) => Field::Set(Description::parse(text.clone()).unwrap()),
+                None => Field::Clear,
+            };
+            instance.update(known.id, Change { description, ..no_change() }).unwrap();
+            known.description = text;
+            known.revision += 1;
+        }
+        Operation::UpdateFrom { name, revision } => {
+            let Some(known) = map.live.get_mut(NAMES[name]) else { return };
+            let (grant, expected) = (instance.grant(), Some(Revision(revision)));
+            let update =
+                instance.store().update_secret(grant, known.id, no_change(), expected, at(2));
+            let outcome = instance.wait(update);
+            if revision == known.revision {
+                known.revision += 1;
+                assert_eq!(outcome.unwrap().revision, Revision(known.revision));
+            } else {
+                let current = Revision(known.revision);
+                assert_eq!(outcome.unwrap_err(), UpdateSecretError::RevisionMismatch { current });
+            }
+        }
+        Operation::Delete { name } => {
+            let Some(known) = map.live.remove(NAMES[name]) else { return };
+            instance.delete(known.id).unwrap();
+            assert_eq!(instance.delete(known.id).unwrap_err(), DeleteSecretError::NotFound);
+        }
+        Operation::Page { limit, offset } => {
+            let page = instance.page(limit, offset);
+            let ids: Vec<_> = page.items.iter().map(|item| item.id).collect();
+            let all = map.newest_first("");
+            let expected: Vec<_> = all.iter().copied().skip(offset as usize).take(limit).collect();
+            assert_eq!((ids, page.total), (expected, all.len() as u64));
+        }
+        Operation::Prefix { name } => {
+            let prefix = crate::model::NamePrefix::parse(NAMES[name].to_owned()).unwrap();
+            let page = Page { limit: 2, offset: 1, prefix: Some(prefix) };
+            let page = instance.store().list_secrets(&instance.grant(), &page).unwrap();
+            let ids: Vec<_> = page.items.iter().map(|item| item.id).collect();
+            let all = map.newest_first(NAMES[name]);
+            let expected: Vec<_> = all.iter().copied().skip(1).take(2).collect();
+            assert_eq!((ids, page.total), (expected, all.len() as u64));
+        }
+        Operation::Reopen => instance.reopen(),
+    }
+}
+
+fn compare(instance: &Instance, map: &Map) {
+    let contents = audit::audit(instance.store()).unwrap();
+    assert_eq!(contents.len(), map.live.len());
+    for (name, known) in &map.live {
+        let (id, revision, values) = &contents[*name];
+        assert_eq!((id, revision.0), (&known.id, known.revision));
+        let count = known.values.len();
+        let kept = (1..).zip(&known.values).skip(count.saturating_sub(LIMITS.versions_kept));
+        let kept: BTreeMap<u64, String> =
+            kept.map(|(version, text)| (version, text.clone())).collect();
+        assert_eq!(values, &kept);
+        let secret = instance.store().secret(&instance.grant(), known.id).unwrap();
+        let description = secret.description.as_ref().map(|text| text.as_str().to_owned());
+        assert_eq!(description, known.description);
+        assert_eq!(secret.version, Version(count as u64));
+        assert_eq!(instance.value(known.id, None).unwrap(), known.values[count - 1]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+    #[test]
+    fn the_store_does_what_a_map_does(operations in proptest::collection::vec(operation(), 1..60)) {
+        let mut instance = Instance::new();
+        let mut map = Map::default();
+        for operation in operations {
+            run(&mut instance, &mut map, operation);
+        }
+        compare(&instance, &map);
+        instance.reopen();
+        compare(&instance, &map);
+    }
+}
