@@ -1,5 +1,6 @@
 //! The production binary: it holds nothing of the simulation, and says what it lacks.
 
+use std::io::Write as _;
 use std::process::Command;
 
 use neo_secrets_tests::appliance::{CONFIG, program};
@@ -36,7 +37,7 @@ fn the_production_binary_holds_no_simulator() {
 #[test]
 fn without_the_device_it_says_so_and_ends() {
     if std::path::Path::new("/dev/sev-guest").exists() {
-        println!("SKIPPED: this machine has /dev/sev-guest");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this machine has /dev/sev-guest");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! The wire formats against real ones, and what survives a restart.
 
+use std::io::Write as _;
 mod verified;
 
 use std::path::{Path, PathBuf};
@@ -35,7 +36,11 @@ fn vectors() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("SKIPPED: no real vectors in {}; set NEO_SECRETS_VECTORS", folder.display());
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED: no real vectors in {}; set NEO_SECRETS_VECTORS",
+        folder.display()
+    );
     None
 }
 
@@ -211,7 +216,11 @@ fn our_answers_are_framed_as_real_ones() {
         assert_eq!(real[..32], ours[..32]);
         assert_eq!(real[32 + REPORT_BYTES..], ours[32 + REPORT_BYTES..]);
     } else {
-        println!("SKIPPED: msg_report_rsp.bin has {} bytes, not its README's 4000", real.len());
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: msg_report_rsp.bin has {} bytes, not its README's 4000",
+            real.len()
+        );
     }
     let real = std::fs::read(folder.join("abi/msg_key_rsp.bin")).unwrap();
     let ours = machine.derive_key(&[0; 32]).unwrap();
