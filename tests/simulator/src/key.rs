@@ -36,14 +36,21 @@ struct KeyRequest {
 
 impl KeyRequest {
     fn parse(bytes: &[u8; 32]) -> Self {
-        let [a, b, c, d] = bytes.as_chunks::<8>().0 else { unreachable!("32 bytes are 4 times 8") };
-        let halves = |word: &[u8; 8]| {
-            let word = u64::from_le_bytes(*word);
-            (word as u32, (word >> 32) as u32)
+        let [root, reserved, fields_low, fields_high, vmpl, svn, tcb_low, tcb_high] =
+            bytes.as_chunks::<4>().0
+        else {
+            unreachable!("32 bytes are 8 times 4")
         };
-        let ((root_key_select, reserved), (vmpl, guest_svn)) = (halves(a), halves(c));
-        let guest_field_select = u64::from_le_bytes(*b);
-        Self { root_key_select, reserved, guest_field_select, vmpl, guest_svn, tcb_version: *d }
+        let word = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
+        let ([a, b, c, d], [e, f, g, h]) = (*tcb_low, *tcb_high);
+        Self {
+            root_key_select: word(root),
+            reserved: word(reserved),
+            guest_field_select: u64::from(word(fields_high)) << 32 | u64::from(word(fields_low)),
+            vmpl: word(vmpl),
+            guest_svn: word(svn),
+            tcb_version: [a, b, c, d, e, f, g, h],
+        }
     }
 }
 
