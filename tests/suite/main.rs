@@ -9,5 +9,6 @@ mod footprint;
 mod keys;
 mod production;
 mod reference;
+mod rules;
 mod run;
 mod secrets;
