@@ -1,7 +1,4 @@
-//! The client of Neo Secrets: a library that verifies every connection before it uses it, and the command line.
-//!
-//! [`client::AttestedClient`] keeps one verified connection to one instance. What it is verified against is the caller's
-//! [`neo_secrets_attestation::exchange::Trust`]: roots, reference values, policy, pin.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -17,4 +14,4 @@ mod tls;
 pub mod url;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! The client against a TLS server in this process, whose evidence is a simulated chip's.
 
-mod host;
+pub(crate) mod host;
 
 use hyper::{Method, StatusCode};
 use neo_secrets_attestation::appraise::{AppraiseError, EvidenceError, Pin};

@@ -79,7 +79,8 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
     /// The instance: https://host:port
-    pub(crate) url: Option<String>,
+    #[arg(value_name = "URL")]
+    pub(crate) instance: Option<String>,
     /// List every step with its facts
     #[arg(long)]
     pub(crate) explain: bool,
@@ -94,7 +95,8 @@ pub(crate) struct Verify {
 #[derive(Args, Debug)]
 pub(crate) struct Claim {
     /// The instance: https://host:port
-    pub(crate) url: Option<String>,
+    #[arg(value_name = "URL")]
+    pub(crate) instance: Option<String>,
     /// Your Ed25519 key pair (PEM); made, with mode 0600, where the file is absent
     #[arg(long, value_name = "FILE")]
     pub(crate) owner_key: PathBuf,
@@ -352,8 +354,12 @@ impl Environment {
     }
 }
 
-/// Whether an argument looks like an API key, so that no message may repeat it.
-pub(crate) fn looks_like_a_key(argument: &OsStr) -> bool {
+/// Whether an argument has an API key in it (`neo_` and 43 characters of base64url), so that no message may repeat it.
+pub(crate) fn has_a_key(argument: &OsStr) -> bool {
+    const KEY_CHARACTERS: usize = 43;
     let bytes = argument.as_encoded_bytes();
-    bytes.len() > 20 && bytes.windows(4).any(|window| window == b"neo_")
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    bytes
+        .windows(4 + KEY_CHARACTERS)
+        .any(|window| window.strip_prefix(b"neo_").is_some_and(|rest| rest.iter().all(fits)))
 }

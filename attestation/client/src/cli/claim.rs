@@ -15,7 +15,8 @@ use crate::cli::args::{Claim, Environment};
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::refusal;
 use crate::cli::secrets::fields;
-use crate::cli::session::{Settings, announce};
+use crate::cli::session::announce;
+use crate::cli::settings::Settings;
 use crate::cli::terminal;
 use crate::cli::value::Body;
 use crate::connection::{Answer, OpenError, Request, VerifiedConnection};
@@ -44,7 +45,7 @@ pub(crate) async fn run(
     settings: Settings,
     environment: &Environment,
 ) -> Result<Shown, Failure> {
-    let Claim { url: _, owner_key, account_name, out_dir } = command;
+    let Claim { instance: _, owner_key, account_name, out_dir } = command;
     let profile = settings.profile_to_claim()?;
     let folder = key_folder(out_dir.as_deref(), &profile, environment)?;
     let (owner_file, admin_file) = (folder.join("owner.key"), folder.join("admin.key"));

@@ -109,7 +109,7 @@ fn deliver(
     let Some(path) = out else {
         terminal::note("note: the key is shown this once and is stored nowhere else: keep it now");
         let human = Zeroizing::new(format!("id    {id}\nname  {name}\nkey   {key}\n"));
-        return Ok(Shown::answer(human, &answer.body, session.simulated()));
+        return Ok(Shown::answer(human, answer, session.simulated()));
     };
     let mut line = Zeroizing::new(Vec::with_capacity(key.len() + 1));
     line.extend_from_slice(key.as_bytes());

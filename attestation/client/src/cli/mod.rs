@@ -9,6 +9,7 @@ mod refusal;
 mod report;
 mod secrets;
 mod session;
+mod settings;
 mod terminal;
 mod value;
 mod verify;
@@ -23,7 +24,8 @@ use zeroize::Zeroizing;
 
 use args::{Command, CommandLine, Environment};
 use outcome::{Exit, Failure, Shown};
-use session::{ProfileUse, Session, Settings};
+use session::Session;
+use settings::{ProfileUse, Settings};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -65,7 +67,7 @@ enum Unparsed {
 
 fn parse(arguments: &[OsString]) -> Result<CommandLine, Unparsed> {
     // What clap says of a wrong argument repeats it.
-    if arguments.iter().any(|argument| args::looks_like_a_key(argument)) {
+    if arguments.iter().any(|argument| args::has_a_key(argument)) {
         return Err(Unparsed::Failure(
             Failure::usage("an argument looks like an API key; keys are never taken from the command line").advice(
                 "put the key into a file with mode 0600 and type --key-file FILE; revoke the one that was just typed",
@@ -74,6 +76,9 @@ fn parse(arguments: &[OsString]) -> Result<CommandLine, Unparsed> {
     }
     CommandLine::try_parse_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Unparsed::Text(error.to_string()),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Unparsed::Failure(Failure::usage("no command is given").detail(error.to_string()))
+        }
         _ => {
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
@@ -86,19 +91,19 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
     let CommandLine { global, command } = command_line;
     if let Command::Report(report) = command {
         let roots = match &global.trust_simulated {
-            Some(path) => session::simulated_roots(path)?,
+            Some(path) => settings::simulated_roots(path)?,
             None => Roots::Amd,
         };
         let report::Examined { shown, failure } =
-            report::run(report, roots, session::system_time())?;
+            report::run(report, roots, settings::system_time())?;
         return Ok(Done { shown, failure });
     }
     let (url, profile_use) = match command {
         Command::Verify(verify) if verify.save_profile => {
-            (verify.url.as_deref(), ProfileUse::Write)
+            (verify.instance.as_deref(), ProfileUse::Write)
         }
-        Command::Verify(verify) => (verify.url.as_deref(), ProfileUse::Read),
-        Command::Claim(claim) => (claim.url.as_deref(), ProfileUse::Write),
+        Command::Verify(verify) => (verify.instance.as_deref(), ProfileUse::Read),
+        Command::Claim(claim) => (claim.instance.as_deref(), ProfileUse::Write),
         Command::Secrets(_) | Command::Keys(_) | Command::Report(_) => (None, ProfileUse::Read),
     };
     let settings = Settings::resolve(global, url, environment, profile_use)?;
@@ -107,6 +112,7 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
         .enable_time()
         .build()
         .map_err(Failure::error)?;
+    let background = settings.background(global);
     let shown = runtime.block_on(async {
         match command {
             Command::Verify(verify) => verify::run(verify, settings, global.json).await,
@@ -115,7 +121,8 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
             Command::Keys(keys) => keys::run(keys, Session::new(settings)?).await,
             Command::Report(_) => Err(Failure::usage("report needs no instance")),
         }
-    })?;
+    });
+    let shown = shown.map_err(|failure| background.complete(failure))?;
     Ok(Done { shown, failure: None })
 }
 
@@ -142,3 +149,6 @@ fn with_newline(object: &[u8]) -> Zeroizing<Vec<u8>> {
     line.push(b'\n');
     line
 }
+
+#[cfg(test)]
+mod tests;

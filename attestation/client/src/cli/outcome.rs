@@ -80,6 +80,17 @@ impl Failure {
         self
     }
 
+    /// Whether the instance in question runs on a simulated chip, where that is so or not.
+    pub(crate) fn simulated(mut self, simulated: bool) -> Self {
+        if simulated && self.exit == Exit::Refused {
+            self.details.insert(
+                0,
+                "SIMULATED: a simulated root is trusted here, and none of AMD's".to_owned(),
+            );
+        }
+        self.field("simulated", simulated)
+    }
+
     pub(crate) fn advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
@@ -106,6 +117,7 @@ impl Failure {
         let mut message = format!("the server answered {status} {code}: {told}");
         if let (Some(field), Some(issue)) =
             (text(&error["details"]["field"]), text(&error["details"]["issue"]))
+            && !told.contains(&issue)
         {
             message.push_str(&format!(" ({field}: {issue})"));
         }
@@ -166,10 +178,11 @@ impl Shown {
         Self { human: Zeroizing::new(human), json: Zeroizing::new(json.to_string().into_bytes()) }
     }
 
-    /// The server's own JSON object with the field `simulated` in front.
-    pub(crate) fn answer(human: Zeroizing<String>, body: &[u8], simulated: bool) -> Self {
-        let front = format!("{{\"simulated\":{simulated}");
-        let rest = body.trim_ascii_start().strip_prefix(b"{").unwrap_or(b"}");
+    /// The server's own JSON object with the fields `simulated` and, where the answer has one, `revision` in front.
+    pub(crate) fn answer(human: Zeroizing<String>, answer: &Answer, simulated: bool) -> Self {
+        let revision = answer.revision.map(|revision| format!(",\"revision\":{revision}"));
+        let front = format!("{{\"simulated\":{simulated}{}", revision.unwrap_or_default());
+        let rest = answer.body.trim_ascii_start().strip_prefix(b"{").unwrap_or(b"}");
         let mut json = Zeroizing::new(Vec::with_capacity(front.len() + 1 + rest.len()));
         json.extend_from_slice(front.as_bytes());
         if rest.trim_ascii_start().first() != Some(&b'}') {
@@ -234,11 +247,14 @@ mod tests {
     #[test]
     fn an_answer_is_shown_as_it_came_with_one_more_field() {
         let json = |body: &str| {
-            let shown = Shown::answer(Zeroizing::default(), body.as_bytes(), true);
+            let shown = Shown::answer(Zeroizing::default(), &answer(200, body), true);
             serde_json::from_slice::<Value>(&shown.json).unwrap()
         };
         assert_eq!(json(r#" {"a":1}"#), json!({"simulated": true, "a": 1}));
         assert_eq!(json("{ }"), json!({"simulated": true}));
         assert_eq!(json(""), json!({"simulated": true}));
+        let changed = Answer { revision: Some(3), ..answer(200, "{\"a\":1}") };
+        let shown = Shown::answer(Zeroizing::default(), &changed, false);
+        assert_eq!(shown.json.as_slice(), b"{\"simulated\":false,\"revision\":3,\"a\":1}");
     }
 }

@@ -3,7 +3,6 @@
 use neo_secrets_attestation::error::{Finding, Step};
 use neo_secrets_attestation::exchange::Refusal;
 use neo_secrets_attestation::explain::{Explained, State, explain};
-use neo_secrets_attestation::roots::Provenance;
 use serde_json::json;
 
 use crate::cli::outcome::{Exit, Failure};
@@ -37,7 +36,6 @@ pub(crate) fn refused_failure(refused: &Refused) -> Failure {
                  run another image in this one's place",
             )
             .field("covers", "firmware")
-            .field("simulated", appraised.provenance() == Provenance::Simulated)
             .field("steps", json!(explain(Ok(appraised)))),
     }
 }
@@ -67,7 +65,7 @@ fn advice(finding: &Finding) -> &'static str {
             "the machine does not prove that it is an AMD SEV-SNP guest: nothing was sent to it"
         }
         Step::Root => {
-            "a simulated instance is trusted only with --trust-simulated ROOT, and then no AMD chip is"
+            "without --trust-simulated only AMD's roots are trusted, with it only the one that it names"
         }
         Step::Chain => {
             "certificates and CRL come with the evidence; where the CRL is old, the instance's owner renews it"

@@ -18,10 +18,10 @@ pub(crate) fn refuse_stray(stray: &Stray, command: &str) -> Result<(), Failure> 
     if stray.is_empty() {
         return Ok(());
     }
-    Err(Failure::usage(format!(
-        "{command} takes one name, got more; a value is never taken from the command line, which other \
-         users of this machine and your shell's history can read"
-    ))
+    Err(Failure::usage(
+        "a value is never taken from the command line, which other users of this machine and your shell's history \
+         can read",
+    )
     .advice(format!(
         "type: printf %s \"$VALUE\" | neo-secrets {command} NAME   or: neo-secrets {command} NAME --from-file FILE   \
          or, on a terminal, neo-secrets {command} NAME and then the value. A value that was just typed here should be replaced."

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::args::Verify;
 use crate::cli::outcome::{Failure, Shown};
 use crate::cli::refusal;
-use crate::cli::session::Settings;
+use crate::cli::settings::Settings;
 use crate::cli::terminal;
 use crate::connection::{OpenError, Refused};
 use crate::files;
@@ -22,7 +22,7 @@ pub(crate) async fn run(
     settings: Settings,
     json: bool,
 ) -> Result<Shown, Failure> {
-    let Verify { url: _, explain: explains, write_cert, save_profile } = command;
+    let Verify { instance: _, explain: explains, write_cert, save_profile } = command;
     let mut client = settings.client()?;
     let connection = match client.connection().await {
         Ok(connection) => connection,

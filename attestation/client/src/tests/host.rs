@@ -1,5 +1,6 @@
 //! A scripted TLS server with a simulated chip. It records every byte that comes in.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use neo_secrets_attestation::appraise::Pin;
@@ -144,6 +145,22 @@ impl Host {
             policy: client_files::policy(chip, config, now),
             pin: Pin::Unpinned,
         }
+    }
+
+    /// The same as files, and the command line's options for them.
+    pub fn files(&self, folder: &Path) -> Vec<String> {
+        let Trust { reference, policy, .. } = self.trust();
+        let files = [
+            ("--reference", reference.to_json().into_bytes()),
+            ("--policy", policy.to_json().into_bytes()),
+            ("--trust-simulated", self.shared.machine.chip().vendor().ark().to_vec()),
+        ];
+        let write = |(option, bytes): (&str, Vec<u8>)| {
+            let path = folder.join(option);
+            std::fs::write(&path, bytes).unwrap();
+            [option.to_owned(), path.to_str().unwrap().to_owned()]
+        };
+        files.into_iter().flat_map(write).collect()
     }
 
     pub fn instance_key(&self) -> PublicKey {

@@ -1,0 +1,344 @@
+//! What is known before anything is sent: flags, environment, profile.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use neo_secrets_attestation::appraise::Pin;
+use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::error::Step;
+use neo_secrets_attestation::exchange::Trust;
+use neo_secrets_attestation::policy::{AnyOf, Policy};
+use neo_secrets_attestation::reference::ReferenceValues;
+use neo_secrets_attestation::roots::{Provenance, Roots};
+use neo_secrets_attestation::time::UnixTime;
+use openssl::x509::X509;
+
+use crate::cli::args::{Environment, Global};
+use crate::cli::outcome::Failure;
+use crate::cli::terminal;
+use crate::client::AttestedClient;
+use crate::connection::FirmwareOnly;
+use crate::files::{self, FileError};
+use crate::limits;
+use crate::profile::{self, Profile, ProfileError};
+use crate::url::InstanceUrl;
+
+/// What is known before anything is sent: a flag goes before the environment, and that before the profile.
+pub(crate) struct Settings {
+    pub(crate) url: InstanceUrl,
+    reference: String,
+    policy: String,
+    simulated_root: Option<Vec<u8>>,
+    pub(crate) pin: Option<PublicKey>,
+    pin_first_use: bool,
+    firmware_only: FirmwareOnly,
+    pub(crate) key_file: Option<PathBuf>,
+    /// The profile's file, and what it holds where it exists.
+    pub(crate) profile: Option<(PathBuf, Option<Profile>)>,
+    trust: Trust,
+}
+
+/// What a failure should say beside what failed: the settings behind it.
+pub(crate) struct Background {
+    simulated: bool,
+    /// The profile that the pin stands in.
+    pinned_by: Option<String>,
+}
+
+impl Background {
+    pub(crate) fn complete(self, failure: Failure) -> Failure {
+        let Self { simulated, pinned_by } = self;
+        let failure = failure.simulated(simulated);
+        match pinned_by {
+            Some(path) if failure.step() == Some(Step::Instance.number()) => {
+                failure.detail(format!("the pin stands in {path}"))
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// Which profile a command takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProfileUse {
+    /// One that exists.
+    Read,
+    /// One that exists, or one that will be written.
+    Write,
+}
+
+impl Settings {
+    /// Puts the settings together. `url` is the command's own argument.
+    pub(crate) fn resolve(
+        global: &Global,
+        url: Option<&str>,
+        environment: &Environment,
+        profile_use: ProfileUse,
+    ) -> Result<Self, Failure> {
+        let url = given_url(global, url, environment)?;
+        let profile = find_profile(global, url.as_ref(), environment, profile_use)?;
+        let found = profile.as_ref().and_then(|(_, profile)| profile.as_ref());
+        let url = url.or_else(|| found.map(|profile| profile.url.clone())).ok_or_else(|| {
+            Failure::usage("no instance is named").advice(
+                "type --url https://host:port, set NEO_SECRETS_URL, or name a --profile that has it",
+            )
+        })?;
+        let embedded = |text: fn(&Profile) -> &String| found.map(text).cloned();
+        let reference =
+            text_of(&global.reference, embedded(|profile| &profile.reference), REFERENCE)?;
+        let policy = text_of(&global.policy, embedded(|profile| &profile.policy), POLICY)?;
+        let simulated_root = match &global.trust_simulated {
+            Some(path) => Some(read_root(path)?),
+            None => found.and_then(|profile| profile.simulated_root.clone()),
+        };
+        let pin = global.pin.or_else(|| found.and_then(|profile| profile.instance_key));
+        let key_file = global.key_file.clone().or_else(|| environment.key_file.clone());
+        let key_file = key_file.or_else(|| found.and_then(|profile| profile.key_file.clone()));
+        let trust = trust(&reference, &policy, simulated_root.as_deref(), pin)?;
+        let firmware_only =
+            if global.accept_firmware_only { FirmwareOnly::Accept } else { FirmwareOnly::Refuse };
+        let pin_first_use = global.pin_first_use;
+        Ok(Self {
+            url,
+            reference,
+            policy,
+            simulated_root,
+            pin,
+            pin_first_use,
+            firmware_only,
+            key_file,
+            profile,
+            trust,
+        })
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.trust.roots.provenance() == Provenance::Simulated
+    }
+
+    pub(crate) fn background(&self, global: &Global) -> Background {
+        let pinned = |(path, profile): &(PathBuf, Option<Profile>)| {
+            profile.as_ref()?.instance_key.map(|_| path.display().to_string())
+        };
+        let pinned_by = self.profile.as_ref().and_then(pinned).filter(|_| global.pin.is_none());
+        Background { simulated: self.is_simulated(), pinned_by }
+    }
+
+    pub(crate) fn pins_first_use(&self) -> bool {
+        self.pin_first_use
+    }
+
+    /// The profile that a claim writes: not one that is about another instance.
+    pub(crate) fn profile_to_claim(&self) -> Result<PathBuf, Failure> {
+        let (path, profile) = self.profile.as_ref().ok_or_else(|| {
+            Failure::usage("a claim keeps the instance's pin in a profile")
+                .advice("type --profile NAME or --profile ./FILE.json, or set HOME")
+        })?;
+        match profile {
+            Some(profile) if profile.instance_key.is_some() && profile.url != self.url => {
+                let (path, other) = (path.display(), &profile.url);
+                Err(Failure::usage(format!(
+                    "the profile {path} is about {other}, not {}",
+                    self.url
+                ))
+                .advice("name another with --profile NAME"))
+            }
+            _ => Ok(path.clone()),
+        }
+    }
+
+    /// A client that verifies against these settings; not connected yet.
+    pub(crate) fn client(&self) -> Result<AttestedClient, Failure> {
+        AttestedClient::new(self.url.clone(), self.trust.clone(), self.firmware_only, system_time)
+            .map_err(Failure::error)
+    }
+
+    /// A profile of these settings with this pin and key file.
+    pub(crate) fn to_profile(
+        &self,
+        instance_key: Option<PublicKey>,
+        key_file: Option<PathBuf>,
+    ) -> Profile {
+        Profile {
+            url: self.url.clone(),
+            reference: self.reference.clone(),
+            policy: self.policy.clone(),
+            simulated_root: self.simulated_root.clone(),
+            instance_key,
+            key_file: key_file.or_else(|| self.key_file.clone()),
+        }
+    }
+
+    /// Whether the user has said which instance a key or a value may go to.
+    pub(crate) fn check_instance_is_named(&self) -> Result<(), Failure> {
+        let listed = matches!(self.trust.policy.instance_keys, AnyOf::Listed(_));
+        if self.pin.is_some() || self.pin_first_use || listed {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "no instance key is pinned for {}: genuine evidence alone does not tell your instance from \
+             somebody else's of the same image, so no key and no value is sent",
+            self.url
+        ))
+        .advice(
+            "use the profile that the instance's owner gave you (--profile), type --pin BASE64 with the key that the \
+             owner told you (`neo-secrets verify` shows the one you meet), or type --pin-first-use",
+        ))
+    }
+
+    /// Keeps the pin of a first use in the profile, where there is one without a pin.
+    pub(crate) fn keep_pin(&self, instance_key: PublicKey) -> Result<(), Failure> {
+        match &self.profile {
+            Some((path, Some(profile))) if profile.instance_key.is_none() => {
+                let pinned = Profile { instance_key: Some(instance_key), ..profile.clone() };
+                pinned.write(path).map_err(Failure::error)?;
+                terminal::note(&format!("pinned {instance_key} in {}", path.display()));
+            }
+            _ => terminal::note(&format!(
+                "note: trusting instance {instance_key} this once; keep it with --pin {instance_key}, or in a \
+                 profile (neo-secrets --profile NAME verify --save-profile)"
+            )),
+        }
+        Ok(())
+    }
+}
+
+/// The system's clock. A time that is none (before 1970) makes every certificate not yet valid.
+pub(crate) fn system_time() -> UnixTime {
+    let epoch = || UnixTime::from_seconds(0).expect("the epoch is a time");
+    UnixTime::try_from(SystemTime::now()).unwrap_or_else(|_| epoch())
+}
+
+const REFERENCE: (&str, &str) = (
+    "--reference",
+    "reference.json comes with the image: whoever built the image has it, and `scripts/run` leaves one in \
+     DIR/client/reference.json",
+);
+const POLICY: (&str, &str) = (
+    "--policy",
+    "policy.json is yours: SPEC.md section 8 describes it, and `scripts/run` leaves one in DIR/client/policy.json",
+);
+
+fn text_of(
+    path: &Option<PathBuf>,
+    embedded: Option<String>,
+    (option, origin): (&str, &str),
+) -> Result<String, Failure> {
+    let Some(path) = path else {
+        let missing = format!("no {option} FILE is given, and no profile in use has one");
+        return embedded.ok_or_else(|| Failure::usage(missing).advice(origin));
+    };
+    let bytes = files::read_bounded(path, limits::INPUT_FILE_BYTES_MAX).map_err(Failure::error)?;
+    String::from_utf8(bytes.to_vec())
+        .map_err(|error| Failure::error(format!("{option} {}: {error}", path.display())))
+}
+
+fn given_url(
+    global: &Global,
+    argument: Option<&str>,
+    environment: &Environment,
+) -> Result<Option<InstanceUrl>, Failure> {
+    let parse = |text: &str| {
+        text.parse::<InstanceUrl>()
+            .map_err(|error| Failure::usage(format!("URL {text:?}: {error}")))
+    };
+    let argument = argument.map(parse).transpose()?;
+    let flag = global.url.as_deref().map(parse).transpose()?;
+    match (argument, flag, &environment.url) {
+        (Some(argument), Some(flag), _) if argument != flag => {
+            Err(Failure::usage(format!("two instances are named: {argument} and --url {flag}")))
+        }
+        (Some(url), _, _) | (None, Some(url), _) => Ok(Some(url)),
+        (None, None, Some(text)) => parse(&text.to_string_lossy()).map(Some),
+        (None, None, None) => Ok(None),
+    }
+}
+
+/// The profile that is named; or else `default`, where it exists and is not about another instance.
+fn find_profile(
+    global: &Global,
+    url: Option<&InstanceUrl>,
+    environment: &Environment,
+    profile_use: ProfileUse,
+) -> Result<Option<(PathBuf, Option<Profile>)>, Failure> {
+    let named = global.profile.as_deref().or(environment.profile.as_deref());
+    let folder = environment.config_folder.as_deref();
+    if named.is_none() && folder.is_none() {
+        return Ok(None);
+    }
+    let path = profile::path_of(named.unwrap_or(OsStr::new("default")), folder);
+    let path = path.map_err(|error| Failure::usage(error.to_string()))?;
+    let profile = match Profile::read(&path) {
+        Ok(profile) => Some(profile),
+        Err(error) if !is_absent(&error) => return Err(Failure::error(error)),
+        Err(_) if named.is_some() && profile_use == ProfileUse::Read => {
+            let message = format!("there is no profile at {}", path.display());
+            return Err(Failure::usage(message).advice(
+                "`claim` writes one; so does `verify --save-profile` with --url, --reference and --policy",
+            ));
+        }
+        Err(_) => None,
+    };
+    if profile.is_some() {
+        warn_where_others_write(&path);
+    }
+    match (&profile, url) {
+        (None, _) if named.is_none() && profile_use == ProfileUse::Read => Ok(None),
+        (Some(profile), Some(url))
+            if named.is_none() && profile.url != *url && profile_use == ProfileUse::Read =>
+        {
+            Ok(None)
+        }
+        _ => Ok(Some((path, profile))),
+    }
+}
+
+fn is_absent(error: &ProfileError) -> bool {
+    matches!(error, ProfileError::File(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+}
+
+fn warn_where_others_write(path: &Path) {
+    if let Some(mode) = files::mode_open_to_others(path).filter(|mode| mode & 0o022 != 0) {
+        terminal::note(&format!(
+            "warning: {} has mode {mode:04o}: others can change what you trust; chmod 600 it",
+            path.display()
+        ));
+    }
+}
+
+fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = files::read_bounded(path, limits::INPUT_FILE_BYTES_MAX).map_err(Failure::error)?;
+    if bytes.starts_with(b"-----BEGIN") {
+        let named = |error| Failure::error(format!("{}: {error}", path.display()));
+        return X509::from_pem(&bytes).and_then(|root| root.to_der()).map_err(named);
+    }
+    Ok(bytes.to_vec())
+}
+
+/// The roots for a simulated one in a file.
+pub(crate) fn simulated_roots(path: &Path) -> Result<Roots, Failure> {
+    Roots::simulated(&read_root(path)?)
+        .map_err(|error| Failure::error(format!("--trust-simulated {}: {error}", path.display())))
+}
+
+fn trust(
+    reference: &str,
+    policy: &str,
+    simulated_root: Option<&[u8]>,
+    pin: Option<PublicKey>,
+) -> Result<Trust, Failure> {
+    Ok(Trust {
+        roots: match simulated_root {
+            None => Roots::Amd,
+            Some(der) => Roots::simulated(der)
+                .map_err(|error| Failure::error(format!("--trust-simulated: {error}")))?,
+        },
+        reference: ReferenceValues::parse(reference.as_bytes())
+            .map_err(|error| Failure::error(format!("--reference: {error}")))?,
+        policy: Policy::parse(policy.as_bytes())
+            .map_err(|error| Failure::error(format!("--policy: {error}")))?,
+        pin: pin.map_or(Pin::Unpinned, Pin::InstanceKey),
+    })
+}

@@ -1,0 +1,361 @@
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::*;
+use crate::files::tests::Folder;
+use crate::profile::Profile;
+use crate::tests::host::{Evidence, Host, Reply};
+
+fn words(line: &str) -> Vec<OsString> {
+    ["neo-secrets"].into_iter().chain(line.split_whitespace()).map(OsString::from).collect()
+}
+
+fn parsed(line: &str) -> CommandLine {
+    match parse(&words(line)) {
+        Ok(command_line) => command_line,
+        Err(Unparsed::Failure(failure)) => panic!("{line}: {}", failure.to_text()),
+        Err(Unparsed::Text(text)) => panic!("{line}: {text}"),
+    }
+}
+
+fn usage(line: &str) -> String {
+    match parse(&words(line)) {
+        Err(Unparsed::Failure(failure)) => {
+            assert_eq!(failure.exit, Exit::Usage, "{line}");
+            failure.to_text()
+        }
+        Err(Unparsed::Text(text)) => panic!("{line}: {text}"),
+        Ok(_) => panic!("{line} is taken"),
+    }
+}
+
+fn environment(folder: &Folder) -> Environment {
+    Environment { config_folder: Some(folder.join("config")), ..Environment::default() }
+}
+
+/// Runs a command beside the server of a test.
+async fn run_line(line: String, environment: Environment) -> Result<Done, Failure> {
+    let run = move || super::run(&parsed(&line), &environment);
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+fn key_file(folder: &Folder) -> String {
+    let path = folder.join("admin.key");
+    crate::files::create(&path, b"neo_the-key-of-this-test\n").unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn json(done: &Done) -> Value {
+    serde_json::from_slice(&done.shown.json).unwrap()
+}
+
+#[test]
+fn global_options_are_taken_on_either_side_of_a_command() {
+    for line in [
+        "--url https://h:1 --json verify",
+        "verify --url https://h:1 --json",
+        "secrets list --url https://h:1 --json",
+        "--json claim --owner-key o.pem --url https://h:1",
+    ] {
+        let CommandLine { global, .. } = parsed(line);
+        assert!(global.json && global.url.as_deref() == Some("https://h:1"), "{line}");
+    }
+}
+
+#[test]
+fn neither_a_key_nor_a_value_is_taken_from_the_command_line_or_repeated() {
+    let key = format!("neo_{}", "Ab1-_".repeat(9));
+    for line in [
+        format!("keys revoke {key}"),
+        format!("secrets list --key {key}"),
+        format!("secrets list --key={key}"),
+        format!("--pin {key} verify"),
+    ] {
+        let text = usage(&line);
+        assert!(!text.contains("Ab1") && text.contains("--key-file"), "{text}");
+    }
+    for line in [
+        "secrets create n sesame",
+        "secrets create n --value sesame",
+        "secrets create n --value=sesame",
+        "secrets update n sesame",
+        "secrets update n --value sesame --description d",
+    ] {
+        let stray = match parsed(line).command {
+            Command::Secrets(args::Secrets::Create(create)) => create.stray,
+            Command::Secrets(args::Secrets::Update(update)) => update.stray,
+            _ => panic!("{line}"),
+        };
+        let failure = value::refuse_stray(&stray, "secrets create").unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        let shown = format!("{} {} {stray:?}", failure.to_text(), failure.to_json());
+        assert!(!shown.contains("sesame") && shown.contains("--from-file"), "{shown}");
+    }
+    // A name that only begins like a key is a name.
+    parsed("secrets get neo_service_layer_database_password");
+}
+
+#[test]
+fn wrong_command_lines_are_usage_errors() {
+    for (line, expected) in [
+        ("", "Usage:"),
+        ("secrets list --limit 0", "--limit"),
+        ("secrets list --limit 101", "--limit"),
+        ("secrets update n --description a --clear-description", "--clear-description"),
+        ("secrets create n --tag novalue", "KEY=VALUE"),
+        ("secrets create n --expires-at tomorrow", "2026-01-31T12:00:00Z"),
+        ("keys create n", "--permission"),
+        ("keys create n --permission root", "reveal"),
+        ("claim", "--owner-key"),
+        ("--pin AAAA verify", "base64 of 32 bytes"),
+        ("report", "FILE"),
+    ] {
+        let text = usage(line);
+        assert!(text.contains(expected), "{line}: {text}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_absent_and_a_relative_config_home_is_ignored() {
+    let read = |pairs: &'static [(&str, &str)]| {
+        Environment::read(move |name| {
+            let mut pairs = pairs.iter();
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        })
+    };
+    let folder = |pairs| read(pairs).config_folder;
+    assert_eq!(read(&[("NEO_SECRETS_URL", "")]).url, None);
+    assert_eq!(
+        folder(&[("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")]),
+        Some(PathBuf::from("/x/neo-secrets"))
+    );
+    assert_eq!(
+        folder(&[("XDG_CONFIG_HOME", "x"), ("HOME", "/h")]),
+        Some(PathBuf::from("/h/.config/neo-secrets"))
+    );
+    assert_eq!(folder(&[("HOME", "")]), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_pin_nothing_is_connected_to_and_the_message_says_what_to_type() {
+    let (folder, host) =
+        (Folder::new(), Host::start(vec![Evidence::Genuine], vec![Reply::Ok("{}")]).await);
+    let files = host.files(&folder.0).join(" ");
+    let line = format!("secrets list --url {} {files} --key-file {}", host.url, key_file(&folder));
+    let failure = run_line(line, environment(&folder)).await.err().unwrap();
+    assert_eq!(failure.exit, Exit::Usage);
+    let text = failure.to_text();
+    for option in ["--profile", "--pin ", "--pin-first-use"] {
+        assert!(text.contains(option), "{text}");
+    }
+    assert!(host.connections().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_use_pins_the_instance_in_the_profile() {
+    let folder = Folder::new();
+    let list = r#"{"secrets":[],"pagination":{"total":0,"limit":20,"offset":0}}"#;
+    let host = Host::start(vec![Evidence::Genuine], vec![Reply::Ok(list)]).await;
+    let (files, key) = (host.files(&folder.0).join(" "), key_file(&folder));
+    let profile = folder.join("p.json");
+    let name = format!("--profile {}", profile.display());
+    let verify = format!("{name} verify {} {files} --key-file {key} --save-profile", host.url);
+    let done = run_line(verify, environment(&folder)).await.ok().unwrap();
+    assert_eq!(json(&done)["simulated"], true);
+    assert_eq!(json(&done)["pinned"], false);
+    assert!(done.shown.human.contains("SIMULATED"));
+    assert_eq!(Profile::read(&profile).unwrap().instance_key, None);
+
+    let failure =
+        run_line(format!("{name} secrets list"), environment(&folder)).await.err().unwrap();
+    assert_eq!(failure.exit, Exit::Usage);
+    let first_use = format!("{name} secrets list --pin-first-use");
+    let done = run_line(first_use, environment(&folder)).await.ok().unwrap();
+    assert_eq!(json(&done)["simulated"], true);
+    assert_eq!(Profile::read(&profile).unwrap().instance_key, Some(host.instance_key()));
+    assert!(run_line(format!("{name} secrets list"), environment(&folder)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_is_written_only_after_the_verification() {
+    let folder = Folder::new();
+    for (evidence, exit) in [(Evidence::Debug, Some(Exit::Refused)), (Evidence::Genuine, None)] {
+        let host = Host::start(vec![evidence], vec![]).await;
+        let (files, path) = (host.files(&folder.0).join(" "), folder.join("server.pem"));
+        let line = format!("verify {} {files} --write-cert {}", host.url, path.display());
+        let result = run_line(line, environment(&folder)).await;
+        assert_eq!(result.as_ref().err().map(|failure| failure.exit), exit);
+        assert_eq!(path.exists(), exit.is_none());
+        if let Err(failure) = result {
+            let json = failure.to_json();
+            assert_eq!(json["error"]["step"], 7);
+            assert_eq!(json["error"]["field"], "POLICY.DEBUG");
+            assert_eq!(json["error"]["simulated"], true);
+            assert!(failure.to_text().contains("SIMULATED"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_goes_before_the_environment_and_that_before_the_profile() {
+    let folder = Folder::new();
+    let host = Host::start(vec![Evidence::Genuine], vec![]).await;
+    let files = host.files(&folder.0).join(" ");
+    let profile = folder.join("p.json");
+    let save =
+        format!("--profile {} verify {} {files} --save-profile", profile.display(), host.url);
+    run_line(save, environment(&folder)).await.ok().unwrap();
+    let resolve = |line: &str, url: Option<&str>| {
+        let profile = Some(profile.clone().into_os_string());
+        let url = url.map(OsString::from);
+        let environment = Environment { url, profile, ..environment(&folder) };
+        let CommandLine { global, .. } = parsed(line);
+        let settings = Settings::resolve(&global, None, &environment, ProfileUse::Read);
+        settings.map(|settings| settings.url.to_string())
+    };
+    assert_eq!(resolve("verify", None).unwrap(), host.url.to_string());
+    assert_eq!(resolve("verify", Some("https://env:1")).unwrap(), "https://env:1");
+    assert_eq!(
+        resolve("verify --url https://flag:1", Some("https://env:1")).unwrap(),
+        "https://flag:1"
+    );
+    assert_eq!(resolve("verify --profile nobody", None).unwrap_err().exit, Exit::Usage);
+    assert_eq!(resolve("verify", Some("http://env:1")).unwrap_err().exit, Exit::Usage);
+}
+
+/// The real vectors lie outside the repository.
+fn vectors() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
+    let named = std::env::var_os("NEO_SECRETS_VECTORS").map(PathBuf::from);
+    let found = named.or(Some(beside)).filter(|folder| folder.join("amd-ca").is_dir());
+    if found.is_none() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: no real vectors; NEO_SECRETS_VECTORS names their folder"
+        );
+    }
+    found
+}
+
+fn examine(line: &str) -> Done {
+    super::run(&parsed(line), &Environment::default())
+        .unwrap_or_else(|failure| panic!("{}", failure.to_text()))
+}
+
+#[test]
+fn real_reports_hold_with_their_certificates_in_any_order_and_form() {
+    let Some(vectors) = vectors() else { return };
+    let folder = Folder::new();
+    let pem = |path: &Path| {
+        let certificate = openssl::x509::X509::from_der(&fs::read(path).unwrap()).unwrap();
+        certificate.to_pem().unwrap()
+    };
+    for (name, product, asked, warnings) in [
+        ("milan-v2-vcek", "milan", "ask", 0),
+        ("milan-v2-vcek-debug-policy", "milan", "ask", 1),
+        ("milan-v3-vcek", "milan", "ask", 0),
+        ("milan-v3-vlek", "milan", "asvk", 1),
+        ("genoa-v3-vcek", "genoa", "ask", 0),
+        ("genoa-v5-vcek", "genoa", "ask", 0),
+        ("turin-v5-vcek", "turin", "ask", 0),
+    ] {
+        let report = vectors.join(name).join("report.bin");
+        let report = report.display();
+        let vek = vectors.join(name).join("vek.der");
+        let [ark, ask] =
+            ["ark", asked].map(|ca| vectors.join("amd-ca").join(product).join(format!("{ca}.der")));
+        let bundle = folder.join("bundle.pem");
+        fs::write(&bundle, [pem(&ask), pem(&vek), pem(&ark)].concat()).unwrap();
+        let (vek, ark, ask) = (vek.display(), ark.display(), ask.display());
+        // The VLEK has expired since; one of the VCEKs was not made yet.
+        let vlek = name.ends_with("vlek");
+        let at = if vlek { "--at 2025-12-01T00:00:00Z" } else { "--at 2026-11-01T00:00:00Z" };
+        for line in [
+            format!("report {report} --vek {vek} --ca {ark} --ca {ask} {at}"),
+            format!("report {report} --ca {ask} --ca {ark} --vek {vek} {at}"),
+            format!("report {report} --ca {} {at}", bundle.display()),
+        ] {
+            let done = examine(&line);
+            assert!(done.failure.is_none(), "{line}: {}", done.shown.human.as_str());
+            let json = json(&done);
+            assert_eq!(json["verified"], true);
+            assert_eq!(json["simulated"], false);
+            assert!(json["product"].as_str().unwrap().eq_ignore_ascii_case(product));
+            assert!(json["revocation"].as_str().unwrap().starts_with("NOT CHECKED"));
+            assert_eq!(json["warnings"].as_array().unwrap().len(), warnings, "{name}");
+            assert!(json["fields"]["REPORTED_TCB"]["parts"]["snp"].is_u64(), "{name}");
+            assert!(done.shown.human.contains("revocation: NOT CHECKED"));
+        }
+        let alone = examine(&format!("report {report} --vek {vek} {at}"));
+        assert_eq!(alone.failure.as_ref().unwrap().exit, Exit::Refused);
+        // A report of version 2 has no CPUID: its leaf names the product.
+        assert!(json(&alone)["fields"]["REPORTED_TCB"]["parts"]["snp"].is_u64(), "{name}");
+    }
+}
+
+#[test]
+fn whatever_is_wrong_with_a_real_report_is_refused_with_its_step() {
+    let Some(vectors) = vectors() else { return };
+    let folder = Folder::new();
+    let good = vectors.join("genoa-v3-vcek");
+    let raw = fs::read(good.join("report.bin")).unwrap();
+    let ca = |product: &str, name: &str| {
+        vectors.join("amd-ca").join(product).join(name).display().to_string()
+    };
+    let [ark, ask] = ["ark.der", "ask.der"].map(|name| ca("genoa", name));
+    let vek = good.join("vek.der").display().to_string();
+    let failure = |raw: &[u8], vek: &str, ark: &str, ask: &str, more: &str| {
+        let path = folder.join("report.bin");
+        fs::write(&path, raw).unwrap();
+        let line = format!("report {} --vek {vek} --ca {ark} --ca {ask} {more}", path.display());
+        let done = examine(&line);
+        let failure = done.failure.as_ref().unwrap_or_else(|| panic!("{line} holds"));
+        assert_eq!(failure.exit, Exit::Refused);
+        assert_eq!(json(&done)["verified"], false);
+        assert_eq!(json(&done)["error"]["exitCode"], 3);
+        failure.step()
+    };
+    let flipped = |offset: usize| {
+        let mut raw = raw.clone();
+        raw[offset] ^= 1;
+        raw
+    };
+    for offset in [0x090, 0x050, 0x1A0, 0x180, 0x2A0, 0x2E8] {
+        assert_eq!(failure(&flipped(offset), &vek, &ark, &ask, ""), Some(4), "{offset:#x}");
+    }
+    for offset in [0x000, 0x034, 0x04C, 0x18B, 0x2D0, 0x49F] {
+        assert_eq!(failure(&flipped(offset), &vek, &ark, &ask, ""), Some(1), "{offset:#x}");
+    }
+    assert_eq!(failure(&raw[..1183], &vek, &ark, &ask, ""), Some(1));
+    assert_eq!(failure(&[&raw[..], &[0]].concat(), &vek, &ark, &ask, ""), Some(1));
+    let [milan_ark, milan_ask] = ["ark.der", "ask.der"].map(|name| ca("milan", name));
+    assert_eq!(
+        failure(&raw, &vek, &milan_ark, &milan_ask, ""),
+        None,
+        "no ASK of the VEK's product"
+    );
+    let milan_vek = vectors.join("milan-v3-vcek").join("vek.der").display().to_string();
+    assert_eq!(failure(&raw, &milan_vek, &milan_ark, &milan_ask, ""), Some(4));
+    let stranger = vectors.join("not-amd").join("test-vcek-invalid-new.der").display().to_string();
+    assert_eq!(failure(&raw, &stranger, &milan_ark, &milan_ask, ""), Some(3));
+    assert_eq!(failure(&raw, &vek, &ark, &ask, "--at 2020-01-01T00:00:00Z"), Some(3));
+    assert_eq!(failure(&raw, &vek, &ark, &ask, &format!("--crl {ask}")), Some(3));
+}
+
+#[test]
+fn reserved_bytes_refuse_a_report_and_its_other_fields_are_still_shown() {
+    let folder = Folder::new();
+    let mut raw = vec![0; 1184];
+    raw[0x000] = 2;
+    raw[0x034] = 1;
+    raw[0x04C] = 9;
+    let path = folder.join("report.bin");
+    fs::write(&path, &raw).unwrap();
+    let done = examine(&format!("report {}", path.display()));
+    assert_eq!(done.failure.as_ref().unwrap().step(), Some(1));
+    assert_eq!(json(&done)["fields"]["VERSION"]["value"], "2");
+    assert!(done.shown.human.contains("byte 0x04c is 0x09"), "{}", done.shown.human.as_str());
+}
