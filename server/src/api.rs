@@ -106,8 +106,9 @@ impl Api {
             Endpoint::Attestation => attestation::evidence(self, request, query, body).await,
             Endpoint::Claim => claim::claim(self, request, query, body).await,
             Endpoint::Keyed(keyed) => {
-                let Phase::Serving(ref serving) = *self.instance.phase() else {
-                    return Err(health::unavailable(&self.instance.phase()));
+                let phase = self.instance.phase();
+                let Phase::Serving(serving) = &*phase else {
+                    return Err(health::unavailable(&phase));
                 };
                 let caller = self.authenticate(request, serving, exchange).await?;
                 let (headers, id) = (request.headers(), found.id);

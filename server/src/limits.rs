@@ -23,8 +23,6 @@ pub const CRL_BYTES: u64 = 65_536;
 pub const BODY_BYTES: usize = 1_048_576;
 /// Body of a claim, the only one that is read before its sender has shown a key: it has under 1 KiB.
 pub const CLAIM_BYTES: usize = 16_384;
-/// What is read and dropped of a refused request's body, so that its connection lives on.
-pub const DISCARD_BYTES: usize = 131_072;
 /// A secret with tags is an object in an object; a list of permissions is a list in an object.
 pub const JSON_DEPTH: usize = 4;
 /// Members of one object or list of a body. Tags, the largest, may have 20.
@@ -41,6 +39,10 @@ pub const PAGE_ITEMS: std::ops::RangeInclusive<u64> = 1..=100;
 pub const PAGE_ITEMS_DEFAULT: u64 = 20;
 /// The furthest offset into a list: what a JSON number holds exactly everywhere.
 pub const PAGE_OFFSET_MAX: u64 = (1 << 53) - 1;
+/// Offsets up to here are skipped where the call runs; a longer way is a scan.
+pub const PAGE_OFFSET_AT_ONCE: u64 = 1_000;
+/// Scans at a time, for each worker: more would only take each other's time.
+pub const SCANS: usize = 4;
 
 // Time that a peer may take.
 
@@ -50,14 +52,16 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A whole body: 1 MiB at 35 KB/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// A body that is only read to be dropped.
-pub const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
+/// The rest of a refused request's body, which is read and dropped so that the answer reaches its sender.
+pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection; each costs a peer one verification to replace.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a closing connection may take to close.
 pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Requests in flight on one HTTP/2 connection: without it, one connection could hold any number of bodies.
 pub const CONNECTION_REQUESTS: usize = 128;
+/// Files that the process has open beside its connections: the store, the device, endorsements, the reactors.
+pub const OTHER_FILES: u64 = 64;
 /// TLS handshakes at a time, for each worker.
 pub const HANDSHAKES: usize = 512;
 /// Requests get this long to end after SIGTERM; the listener looks once a second.

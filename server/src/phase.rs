@@ -37,7 +37,7 @@ pub enum Phase {
     /// The store stays closed, and untouched, until the server is started again.
     Sealed(Sealed),
     /// There is no store, and the key to found one is at hand.
-    Unclaimed(Sealer),
+    Unclaimed(Box<Sealer>),
     /// The store is open.
     Serving(Arc<Serving>),
     /// The server is ending.
@@ -260,7 +260,7 @@ impl Instance {
         };
         match found {
             Found::Nothing => match self.processor.derive_key(&boot.seal_request()) {
-                Ok(key) => Phase::Unclaimed(boot.sealer(key)),
+                Ok(key) => Phase::Unclaimed(Box::new(boot.sealer(key))),
                 Err(error) => Phase::sealed("processor", error.to_string()),
             },
             Found::Closed(store) => self.open_store(store, &boot),

@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use neo_secrets_attestation::evidence::{ClaimTextError, ImageVersion};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -152,6 +153,7 @@ async fn serve<F: Future<Output = ()>>(
     if !data.is_dir() {
         return Err(RunError::DataFolder { path: data });
     }
+    raise_file_limit(config.limits.connections);
     let TlsIdentity { server_config, spki_sha256 } = TlsIdentity::generate(&config.names)?;
     let identity = Identity {
         tls_spki_sha256: spki_sha256,
@@ -199,6 +201,23 @@ async fn serve<F: Future<Output = ()>>(
     outcome
 }
 
+/// Asks the system for as many open files as the configured connections need; it may grant fewer, and further
+/// connections then wait.
+fn raise_file_limit(connections: u64) {
+    let wanted = connections.saturating_add(limits::OTHER_FILES);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let granted = maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    let raised = match current {
+        Some(current) if current < granted => {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum }).is_ok()
+        }
+        _ => true,
+    };
+    if granted < wanted || !raised {
+        tracing::warn!(wanted, "the system allows fewer open files than connections");
+    }
+}
+
 fn store_limits(config: &Config) -> StoreLimits {
     StoreLimits {
         versions_kept: usize::try_from(config.limits.versions_kept).unwrap_or(usize::MAX),
@@ -221,6 +240,7 @@ fn listen_on(
         .workers(workers)
         .max_connections(connections.div_ceil(workers))
         .max_connection_rate(limits::HANDSHAKES)
+        .worker_max_blocking_threads(limits::SCANS)
         .keep_alive(limits::KEEP_ALIVE)
         .client_request_timeout(limits::HEAD_TIMEOUT)
         .client_disconnect_timeout(limits::DISCONNECT_TIMEOUT)
@@ -252,3 +272,6 @@ async fn end(instance: &Instance, http: &ServerHandle) {
     }
     tracing::info!("ended");
 }
+
+#[cfg(test)]
+mod tests;

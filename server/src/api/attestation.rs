@@ -31,7 +31,7 @@ pub async fn evidence(
             Err(ApiError::unavailable(format!("No evidence now: {error}. Try again.")))
         }
         Err(EvidenceError::NotNow) => {
-            Err(ApiError::unavailable("No evidence now: /readyz says why."))
+            Err(ApiError::unavailable("No evidence now: see /readyz, or the server's log."))
         }
     }
 }

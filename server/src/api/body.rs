@@ -1,8 +1,12 @@
 //! Reading bodies: bounded, timed, and wiped.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use actix_web::body::{BodyStream, MessageBody};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, Payload};
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::error::ApiError;
 use super::json::Object;
@@ -10,9 +14,10 @@ use crate::limits;
 
 /// A request's body; can be read once.
 pub struct Body {
-    payload: Option<Payload>,
+    stream: BodyStream<Payload>,
     declared_bytes: Option<u64>,
     is_json: bool,
+    is_over: bool,
 }
 
 impl Body {
@@ -21,7 +26,8 @@ impl Body {
         let declared_bytes = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());
-        Body { payload: Some(payload), declared_bytes, is_json: is_json(headers) }
+        let stream = BodyStream::new(payload);
+        Body { stream, declared_bytes, is_json: is_json(headers), is_over: false }
     }
 
     /// Reads a JSON object with these fields, from at most `bytes_max` bytes.
@@ -31,12 +37,9 @@ impl Body {
     pub async fn json(&mut self, known: &[&str], bytes_max: usize) -> Result<Object, ApiError> {
         let bytes = self.read(bytes_max).await?;
         if !self.is_json && !bytes.is_empty() {
-            wipe(bytes);
             return Err(ApiError::UnsupportedMediaType);
         }
-        let object = Object::parse(&bytes, known);
-        wipe(bytes);
-        object
+        Object::parse(&bytes, known)
     }
 
     /// Makes sure that there is no body.
@@ -44,7 +47,7 @@ impl Body {
     /// # Errors
     /// 413, 400
     pub async fn none(&mut self) -> Result<(), ApiError> {
-        if self.declared_bytes.is_some_and(|bytes| bytes > limits::BODY_BYTES as u64) {
+        if self.declares_more_than(limits::BODY_BYTES) {
             return Err(ApiError::PayloadTooLarge);
         }
         self.read(0).await.map(drop).map_err(|error| match error {
@@ -53,31 +56,51 @@ impl Body {
         })
     }
 
-    async fn read(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
-        if self.declared_bytes.is_some_and(|bytes| bytes > bytes_max as u64) {
-            return Err(ApiError::PayloadTooLarge);
-        }
-        let Some(payload) = self.payload.take() else { return Ok(Bytes::new()) };
-        let read = payload.to_bytes_limited(bytes_max);
-        match tokio::time::timeout(limits::BODY_TIMEOUT, read).await {
-            Ok(Ok(Ok(bytes))) => Ok(bytes),
-            Ok(Ok(Err(_))) => Err(ApiError::invalid("The body ended before it was whole.")),
-            Ok(Err(_)) => Err(ApiError::PayloadTooLarge),
-            Err(_) => Err(ApiError::invalid("The body took too long to arrive.")),
-        }
+    /// Reads and drops what is left of the body. Without that, an HTTP/1.1 connection, which the client has
+    /// verified, would have to close, and an HTTP/2 stream would be reset, which costs some clients
+    /// the answer. A body that goes on for too long even for this ends that way.
+    pub async fn discard(&mut self) {
+        let drop_all = async { while let Some(Ok(_)) = self.next().await {} };
+        // In time or not, it is over.
+        let _late = tokio::time::timeout(limits::DISCARD_TIMEOUT, drop_all).await;
     }
 
-    /// Drops what is left of a small body, so that the connection, which the client has verified, stays.
-    /// After a large or slow one the connection closes.
-    pub async fn discard(&mut self) {
-        let Some(payload) = self.payload.take() else { return };
-        if self.declared_bytes.is_some_and(|bytes| bytes > limits::DISCARD_BYTES as u64) {
-            return;
+    /// The bytes, wiped when dropped: one of them may be a secret's value. Best effort, since the connection's
+    /// own buffers are not ours to wipe.
+    async fn read(&mut self, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+        if self.declares_more_than(bytes_max) {
+            return Err(ApiError::PayloadTooLarge);
         }
-        let read = payload.to_bytes_limited(limits::DISCARD_BYTES);
-        if let Ok(Ok(Ok(bytes))) = tokio::time::timeout(limits::DISCARD_TIMEOUT, read).await {
-            wipe(bytes);
+        // No more than `bytes_max`, as was just seen; in one piece, so that growing leaves no copies behind.
+        let declared = self.declared_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let mut bytes = Zeroizing::new(Vec::with_capacity(declared.unwrap_or_default()));
+        let read_all = async {
+            while let Some(chunk) = self.next().await {
+                let chunk =
+                    chunk.map_err(|()| ApiError::invalid("The body ended before it was whole."))?;
+                if chunk.len() > bytes_max - bytes.len() {
+                    return Err(ApiError::PayloadTooLarge);
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(bytes)
+        };
+        tokio::time::timeout(limits::BODY_TIMEOUT, read_all)
+            .await
+            .map_err(|_| ApiError::invalid("The body took too long to arrive."))?
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, ()>> {
+        if self.is_over {
+            return None;
         }
+        let chunk = poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)).await;
+        self.is_over = !matches!(chunk, Some(Ok(_)));
+        chunk.map(|chunk| chunk.map_err(drop))
+    }
+
+    fn declares_more_than(&self, bytes_max: usize) -> bool {
+        self.declared_bytes.is_some_and(|bytes| bytes > bytes_max as u64)
     }
 }
 
@@ -98,13 +121,6 @@ fn is_json(headers: &HeaderMap) -> bool {
         .get_all(header::CONTENT_ENCODING)
         .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     json && utf8 && plain
-}
-
-/// A body may hold a secret's value. Best effort: the connection's own buffers are not ours to wipe.
-fn wipe(bytes: Bytes) {
-    if let Ok(mut bytes) = bytes.try_into_mut() {
-        bytes.as_mut().zeroize();
-    }
 }
 
 #[cfg(test)]

@@ -41,8 +41,7 @@ struct Revoked {
 pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Admin>()?;
     call.query(&[]).await?;
-    let listed = call.serving.store.list_keys(&grant);
-    let keys = listed.map_err(|failure| store_failure(call.serving, &failure))?;
+    let keys = call.scan(move |store| store.list_keys(&grant)).await?;
     Ok(Answer::ok(&List { api_keys: keys.iter().map(|key| Key::of(key, None)).collect() }))
 }
 

@@ -1,6 +1,7 @@
 //! What a request's headers say.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
@@ -11,16 +12,18 @@ use super::body::Body;
 use super::error::ApiError;
 use super::json::Object;
 use super::query::Query;
+use super::store_failure;
 use crate::access::{Caller, Grant, Right, Token};
 use crate::limits;
 use crate::model::{Revision, Timestamp};
 use crate::phase::Serving;
 use crate::secret;
+use crate::store::{Store, StoreFailure};
 
 /// A call that has authenticated.
 pub struct Call<'a> {
     /// The open store.
-    pub serving: &'a Serving,
+    pub serving: &'a Arc<Serving>,
     /// Who calls.
     pub caller: Caller,
     /// The request's headers.
@@ -64,6 +67,21 @@ impl Call<'_> {
     pub async fn query(&mut self, known: &[&str]) -> Result<Query, ApiError> {
         self.body.none().await?;
         Query::parse(self.query, known)
+    }
+
+    /// Reads much of the store in a thread of its own, so that short calls do not wait for it.
+    ///
+    /// # Errors
+    /// The store's, and 500 where reading panicked.
+    pub async fn scan<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreFailure> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let serving = self.serving.clone();
+        match tokio::task::spawn_blocking(move || read(&serving.store)).await {
+            Ok(scanned) => scanned.map_err(|failure| store_failure(self.serving, &failure)),
+            Err(_) => Err(ApiError::Internal),
+        }
     }
 
     /// The object in the path. What is no id is an object that there is not.

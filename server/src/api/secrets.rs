@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::json::{Object, Sent};
 use super::request::{Call, expected_revision};
 use super::{Answer, store_failure};
-use crate::access::{Admin, Read, Write};
+use crate::access::{Admin, Read, Scope, Write};
 use crate::limits;
 use crate::model::{
     Change, Description, Field, NamePrefix, NewSecret, Page, Secret, SecretId, SecretName,
@@ -80,8 +80,15 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
         Some(_) => return Err(ApiError::field("detail", "must be full, or absent")),
     };
     let page = Page { limit: usize::try_from(limit).unwrap_or(usize::MAX), offset, prefix };
-    let listed = call.serving.store.list_secrets(&grant, &page);
-    let page = listed.map_err(|failure| store_failure(call.serving, &failure))?;
+    let scans = offset > limits::PAGE_OFFSET_AT_ONCE
+        || page.prefix.is_some()
+        || matches!(grant.scope(), Scope::Names(_));
+    let page = if scans {
+        call.scan(move |store| store.list_secrets(&grant, &page)).await?
+    } else {
+        let listed = call.serving.store.list_secrets(&grant, &page);
+        listed.map_err(|failure| store_failure(call.serving, &failure))?
+    };
     let pagination = Pagination { total: page.total, limit, offset };
     Ok(if full {
         let secrets = page.items.iter().map(|secret| Metadata::of(secret, call.now)).collect();

@@ -1,0 +1,237 @@
+//! The whole server over TLS, on a platform of the tests' own.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use neo_secrets_attestation::binding::{Exporter, claim_message};
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
+use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::testing::{Answer, FakePlatform};
+
+const CONFIG: &str = "\
+seal = \"firmware\"
+reveal = \"off\"
+witnesses = []
+quorum = 0
+owner_key = \"any\"
+";
+const NONCE: &str = "/v1/attestation?nonce=AAAAAAAAAAAAAAAAAAAAAA";
+
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = Home(tempfile::tempdir().unwrap());
+        std::fs::write(home.0.path().join("config.toml"), CONFIG).unwrap();
+        home
+    }
+
+    /// Starts a server, and waits until it has left phase `Starting`.
+    fn start(&self, platform: FakePlatform) -> Server {
+        let options = Options {
+            config: self.0.path().join("config.toml"),
+            data: self.0.path().to_owned(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+        };
+        let server = Server::start(options, platform).unwrap();
+        while state(&server).starts_with("starting") {}
+        server
+    }
+}
+
+fn connect(server: &Server) -> SslStream<TcpStream> {
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    connector.set_verify(SslVerifyMode::NONE);
+    let tcp = TcpStream::connect(server.address()).unwrap();
+    connector.build().connect("localhost", tcp).unwrap()
+}
+
+/// Sends one request, with these further header lines, and reads the answer to its end.
+fn exchange(
+    mut tls: SslStream<TcpStream>,
+    line: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String, Value) {
+    let length =
+        if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let head =
+        format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}{headers}\r\n");
+    tls.write_all(head.as_bytes()).unwrap();
+    tls.write_all(body.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    tls.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head["HTTP/1.1 ".len()..][..3].parse().unwrap();
+    (status, head.to_ascii_lowercase(), serde_json::from_str(body).unwrap())
+}
+
+fn call(server: &Server, line: &str, headers: &str, body: &str) -> (u16, Value) {
+    let (status, head, body) = exchange(connect(server), line, headers, body);
+    let id = head.split("x-request-id: ").nth(1).unwrap().lines().next().unwrap();
+    assert!(
+        head.contains("cache-control: no-store") && head.contains("application/json"),
+        "{head}"
+    );
+    if status >= 400 {
+        let told = body["error"]["requestId"].as_str().unwrap();
+        assert_eq!(told.to_ascii_lowercase(), id);
+    }
+    (status, body)
+}
+
+/// Status and code of an error.
+fn error(server: &Server, line: &str, headers: &str, body: &str) -> (u16, String) {
+    let (status, body) = call(server, line, headers, body);
+    (status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// What `/readyz` says.
+fn state(server: &Server) -> String {
+    let (status, body) = call(server, "GET /readyz", "", "");
+    match status {
+        200 => body["status"].as_str().unwrap().to_owned(),
+        _ => body["error"]["message"].as_str().unwrap().to_owned(),
+    }
+}
+
+fn claim(server: &Server, owner: &PKey<Private>) -> (u16, Value) {
+    let tls = connect(server);
+    let mut exporter = [0; 32];
+    let label = str::from_utf8(Exporter::LABEL).unwrap();
+    tls.ssl().export_keying_material(&mut exporter, label, Some(&[])).unwrap();
+    let mut signer = Signer::new_without_digest(owner).unwrap();
+    let signature = signer.sign_oneshot_to_vec(&claim_message(&Exporter(exporter))).unwrap();
+    let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+    let key = base64(&owner.raw_public_key().unwrap());
+    let body = json!({"ownerPublicKey": key, "signature": base64(&signature)}).to_string();
+    let (status, _, body) = exchange(tls, "POST /v1/claim", JSON, &body);
+    (status, body)
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+fn bearer(key: &Value) -> String {
+    format!("Authorization: Bearer {}\r\n", key.as_str().unwrap())
+}
+
+#[test]
+fn each_check_comes_before_the_next() {
+    let (home, owner) = (Home::new(), PKey::generate_ed25519().unwrap());
+    let server = home.start(FakePlatform::new([]));
+    assert_eq!(state(&server), "unclaimed: the instance has no owner yet");
+    let refused = |line, headers: &str, body| error(&server, line, headers, body);
+    let is = |status, code: &str| (status, code.to_owned());
+
+    // Path and method come before the phase, and the phase before the key.
+    assert_eq!(refused("GET /v1/nothing", "", ""), is(404, "NOT_FOUND"));
+    assert_eq!(refused("PATCH /v1/secrets", "", ""), is(405, "METHOD_NOT_ALLOWED"));
+    assert_eq!(refused("GET /v1/secrets", "", ""), is(503, "SERVICE_UNAVAILABLE"));
+
+    let (status, claimed) = claim(&server, &owner);
+    assert_eq!((status, state(&server).as_str()), (201, "serving"));
+    assert_eq!(claimed["account"]["name"], "default");
+    let (admin, owner_key) = (bearer(&claimed["adminKey"]), bearer(&claimed["ownerKey"]));
+    let text = "Content-Type: text/plain\r\n";
+
+    // The key comes before the permission, that before the media type, and that before the content.
+    assert_eq!(refused("POST /v1/secrets?x", text, "{"), is(401, "UNAUTHORIZED"));
+    let headers = format!("{owner_key}{text}");
+    assert_eq!(refused("POST /v1/secrets?x", &headers, "{"), is(403, "FORBIDDEN"));
+    let headers = format!("{admin}{text}");
+    assert_eq!(refused("POST /v1/secrets?x", &headers, "{"), is(415, "UNSUPPORTED_MEDIA_TYPE"));
+    let headers = format!("{admin}{JSON}");
+    let large = "x".repeat(limits::BODY_BYTES + 1);
+    assert_eq!(refused("POST /v1/secrets?x", &headers, &large), is(413, "PAYLOAD_TOO_LARGE"));
+    assert_eq!(refused("POST /v1/secrets?x", &headers, "{}"), is(400, "INVALID_REQUEST"));
+    assert_eq!(refused("POST /v1/secrets", &headers, "{"), is(400, "INVALID_REQUEST"));
+    let body = r#"{"name":"a","value":"b"}"#;
+    assert_eq!(call(&server, "POST /v1/secrets", &headers, body).0, 201);
+    assert_eq!(refused("POST /v1/secrets", &headers, body), is(409, "CONFLICT"));
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_claim_repeats_for_its_owner_until_a_key_is_used() {
+    let (home, owner) = (Home::new(), PKey::generate_ed25519().unwrap());
+    let server = home.start(FakePlatform::new([]));
+    let (first, second) = (claim(&server, &owner), claim(&server, &owner));
+    assert_eq!((first.0, second.0), (201, 201));
+    assert_eq!(first.1["storeId"], second.1["storeId"]);
+    assert_eq!(claim(&server, &PKey::generate_ed25519().unwrap()).0, 409);
+    let list =
+        |claimed: &Value| call(&server, "GET /v1/secrets", &bearer(&claimed["adminKey"]), "").0;
+    assert_eq!(list(&first.1), 401, "fresh keys end the old ones");
+    assert_eq!(list(&second.1), 200);
+    assert_eq!(claim(&server, &owner).0, 409);
+    server.stop().unwrap();
+}
+
+#[test]
+fn it_ends_with_connections_open_and_opens_again_on_its_own_chip_only() {
+    let (home, owner) = (Home::new(), PKey::generate_ed25519().unwrap());
+    let server = home.start(FakePlatform::new([]));
+    assert_eq!(claim(&server, &owner).0, 201);
+    let idle = connect(&server);
+    let silent = TcpStream::connect(server.address()).unwrap();
+    server.stop().unwrap();
+    drop((idle, silent));
+
+    let server = home.start(FakePlatform::chip(2));
+    let message = state(&server);
+    assert!(message.starts_with("other-machine: ") && message.contains("chip"), "{message}");
+    let (status, evidence) = call(&server, &format!("GET {NONCE}"), "", "");
+    assert_eq!((status, evidence["claims"]["phase"].as_str()), (200, Some("sealed")));
+    assert_eq!(claim(&server, &owner).0, 503);
+    server.stop().unwrap();
+
+    let server = home.start(FakePlatform::new([]));
+    assert_eq!(state(&server), "serving");
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_dead_processor_is_named_and_left_alone_while_the_store_serves_on() {
+    let (home, owner) = (Home::new(), PKey::generate_ed25519().unwrap());
+    let platform = FakePlatform::new([Answer::Report, Answer::Report, Answer::Firmware]);
+    let server = home.start(platform.clone());
+    let (_, claimed) = claim(&server, &owner);
+    let evidence = || call(&server, &format!("GET {NONCE}"), "", "");
+    assert_eq!(evidence().0, 200);
+    for _ in 0..3 {
+        let (status, body) = evidence();
+        assert_eq!((status, body["error"]["code"].as_str()), (503, Some("SERVICE_UNAVAILABLE")));
+    }
+    assert_eq!(platform.calls(), 3, "one at the start, one that went well, one that failed");
+    assert!(state(&server).starts_with("processor-lost: "));
+    assert_eq!(call(&server, "GET /v1/secrets", &bearer(&claimed["adminKey"]), "").0, 200);
+    server.stop().unwrap();
+}
+
+#[test]
+fn what_must_not_start_says_why() {
+    let home = Home::new();
+    let options = |config: &str, data: &str| Options {
+        config: home.0.path().join(config),
+        data: home.0.path().join(data),
+        listen: "127.0.0.1:0".parse().unwrap(),
+    };
+    let refused = |options| Server::start(options, FakePlatform::new([])).err().unwrap();
+    assert!(matches!(refused(options("none.toml", ".")), RunError::Config { .. }));
+    assert!(matches!(refused(options("config.toml", "none")), RunError::DataFolder { .. }));
+    let server = home.start(FakePlatform::new([]));
+    let taken = Options { listen: server.address(), ..options("config.toml", ".") };
+    assert!(matches!(refused(taken), RunError::Listen { .. }));
+
+    assert_eq!(claim(&server, &PKey::generate_ed25519().unwrap()).0, 201);
+    let second = Server::start(options("config.toml", "."), FakePlatform::new([])).unwrap();
+    let ended = second.thread.join().unwrap();
+    assert!(matches!(ended, Err(RunError::Boot(BootError::StoreInUse { .. }))));
+    server.stop().unwrap();
+}
