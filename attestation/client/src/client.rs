@@ -13,8 +13,8 @@ use crate::connection::{
 use crate::tls;
 use crate::url::InstanceUrl;
 
-/// A client of one instance. It verifies every connection, a resumed session's too, before it sends anything else on it,
-/// and every connection after the first must lead to the same instance.
+/// A client of one instance. It verifies every connection, a resumed session's too, before it sends
+/// anything else on it, and every connection after the first must lead to the same instance.
 pub struct AttestedClient {
     url: InstanceUrl,
     tls: TlsConnector,
@@ -42,7 +42,8 @@ pub enum ClientError {
     },
     /// The request changes something, and nobody here knows whether it did. It was not sent again.
     #[error(
-        "{method} {path}: {source}. The server may or may not have done it: look before you repeat it"
+        "{method} {path}: {source}. The server may or may not have done it: look before you repeat \
+         it"
     )]
     Unknown {
         /// The request's method.
@@ -55,7 +56,8 @@ pub enum ClientError {
 }
 
 impl AttestedClient {
-    /// A client that is not connected yet. `clock` gives the time against which certificates and dates are checked.
+    /// A client that is not connected yet. `clock` gives the time against which certificates and
+    /// dates are checked.
     pub fn new(
         url: InstanceUrl,
         trust: Trust,
@@ -87,8 +89,8 @@ impl AttestedClient {
         self.trust.pin = Pin::InstanceKey(instance_key);
     }
 
-    /// Sends a request on a verified connection. It is sent again, on a new one, only where the first was closed before
-    /// a byte of it left, or where it only reads.
+    /// Sends a request on a verified connection. It is sent again, on a new one, only where the
+    /// first was closed before a byte of it left, or where it only reads.
     pub async fn send(&mut self, request: &Request<'_>) -> Result<Answer, ClientError> {
         match self.send_once(request).await? {
             Ok(answer) => Ok(answer),

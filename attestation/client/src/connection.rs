@@ -1,4 +1,5 @@
-//! One TLS connection: first unverified, with nothing to do on it but the evidence exchange, then verified.
+//! One TLS connection: first unverified, with nothing to do on it but the evidence exchange, then
+//! verified.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -110,7 +111,8 @@ pub enum Refused {
     Evidence(Refusal),
     /// Every step holds, but the measurement covers only the vendor's firmware.
     #[error(
-        "FIRMWARE ONLY, IMAGE NOT PROVEN: the measurement covers the vendor's firmware, not what it started"
+        "FIRMWARE ONLY, IMAGE NOT PROVEN: the measurement covers the vendor's firmware, not what \
+         it started"
     )]
     FirmwareOnly(Box<Appraised>),
 }
@@ -120,7 +122,8 @@ pub enum Refused {
 pub enum FirmwareOnly {
     /// It is refused.
     Refuse,
-    /// The user accepts it by name: whoever can start machines in that cloud account can imitate the image.
+    /// The user accepts it by name: whoever can start machines in that cloud account can imitate
+    /// the image.
     Accept,
 }
 
@@ -143,7 +146,8 @@ pub struct VerifiedConnection {
     appraised: Appraised,
 }
 
-/// A request of the API. The path is the caller's business: everything from outside in it is percent-encoded.
+/// A request of the API. The path is the caller's business: everything from outside in it is
+/// percent-encoded.
 pub struct Request<'a> {
     /// The method.
     pub method: Method,
@@ -202,7 +206,8 @@ impl UnverifiedConnection {
             .await
             .map_err(late("connecting", limits::CONNECT_TIMEOUT))?
             .map_err(|source| ConnectError::Tcp { url: url.clone(), source })?;
-        // Requests are small and wait for their answers; where it can't be set, they are only slower.
+        // Requests are small and wait for their answers; where it can't be set, they are only
+        // slower.
         let _ = tcp.set_nodelay(true);
         let stream = timeout(limits::HANDSHAKE_TIMEOUT, tls.connect(url.server_name(), tcp))
             .await
@@ -265,7 +270,8 @@ impl UnverifiedConnection {
     }
 }
 
-/// `localhost` is this machine by either address, whatever its resolver knows (RFC 6761 §6.3; curl does the same).
+/// `localhost` is this machine by either address, whatever its resolver knows (RFC 6761 §6.3; curl
+/// does the same).
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     if host != "localhost" {
         return TcpStream::connect((host, port)).await;
@@ -281,8 +287,8 @@ fn nonce() -> Result<Nonce, ConnectError> {
     Ok(Nonce::new(&bytes).expect("32 bytes are between 16 and 64"))
 }
 
-/// This side's end of a finished handshake, and the server's certificate (DER). A resumed session has the certificate
-/// of the one that it resumes, and an exporter of its own.
+/// This side's end of a finished handshake, and the server's certificate (DER). A resumed session
+/// has the certificate of the one that it resumes, and an exporter of its own.
 fn channel(stream: &TlsStream<TcpStream>) -> Result<(Channel, Vec<u8>), &'static str> {
     let (_, session) = stream.get_ref();
     let exporter = session
@@ -389,7 +395,8 @@ enum BodyError {
     TooLong,
 }
 
-/// A whole body, at most `bytes_max` bytes. Memory that the body outgrows is wiped before it is given back.
+/// A whole body, at most `bytes_max` bytes. Memory that the body outgrows is wiped before it is
+/// given back.
 async fn read(mut body: Incoming, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let mut whole = Zeroizing::new(Vec::with_capacity(8 * 1024));
     while let Some(frame) = body.frame().await {

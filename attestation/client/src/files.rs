@@ -65,7 +65,8 @@ pub fn make_private_folder(path: &Path) -> Result<(), FileError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))
 }
 
-/// Replaces `path` by a file with `bytes` and mode 0600: whole or not at all, on disk when this returns.
+/// Replaces `path` by a file with `bytes` and mode 0600: whole or not at all, on disk when this
+/// returns.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     put(path, bytes, RenameFlags::empty())
 }
@@ -90,7 +91,8 @@ pub fn check_can_replace(path: &Path) -> Result<(), FileError> {
     fs::remove_file(&temporary).map_err(failed("write", path))
 }
 
-/// Moves an existing file to a free name beside it (`NAME.old-1`, `-2`, ...), so that nothing is lost.
+/// Moves an existing file to a free name beside it (`NAME.old-1`, `-2`, ...), so that nothing is
+/// lost.
 /// `None` where there was none.
 pub fn set_aside(path: &Path) -> Result<Option<PathBuf>, FileError> {
     for number in 1..u32::MAX {

@@ -1,4 +1,5 @@
-//! The owner's Ed25519 key pair in a PEM file: it claims an instance, and later signs what only an owner may do.
+//! The owner's Ed25519 key pair in a PEM file: it claims an instance, and later signs what only an
+//! owner may do.
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +26,8 @@ pub enum OwnerKeyError {
     File(#[from] FileError),
     /// The file holds no PEM private key, or one with a passphrase.
     #[error(
-        "{} holds no private key that can be read: expected an Ed25519 PEM file (BEGIN PRIVATE KEY) without a \
-         passphrase, as `openssl genpkey -algorithm ed25519` writes it",
+        "{} holds no private key that can be read: expected an Ed25519 PEM file (BEGIN PRIVATE \
+         KEY) without a passphrase, as `openssl genpkey -algorithm ed25519` writes it",
         path.display()
     )]
     Unreadable {
@@ -57,7 +58,8 @@ impl OwnerKey {
         Self::new(pair)
     }
 
-    /// Makes a key pair and writes it to `path` with mode 0600; an existing file is never overwritten.
+    /// Makes a key pair and writes it to `path` with mode 0600; an existing file is never
+    /// overwritten.
     pub fn create(path: &Path) -> Result<Self, OwnerKeyError> {
         let pair = PKey::generate_ed25519()?;
         let pem = Zeroizing::new(pair.private_key_to_pem_pkcs8()?);

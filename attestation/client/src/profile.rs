@@ -13,8 +13,8 @@ use crate::url::InstanceUrl;
 
 const VERSION: u8 = 1;
 
-/// What a client must know about one instance to verify it: the file holds copies, so that it can be handed on whole.
-/// It holds no key; `key_file` only says where one lies.
+/// What a client must know about one instance to verify it: the file holds copies, so that it can
+/// be handed on whole. It holds no key; `key_file` only says where one lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The instance's address.
@@ -39,8 +39,8 @@ pub enum ProfileError {
     File(#[from] FileError),
     /// A name with other characters than letters, digits, `_`, `-` and `.`, or longer than 64.
     #[error(
-        "expected a profile's name (1 to 64 letters, digits, `_`, `-`, `.`, no `.` first) or a path with a `/`, \
-         got {name:?}"
+        "expected a profile's name (1 to 64 letters, digits, `_`, `-`, `.`, no `.` first) or a \
+         path with a `/`, got {name:?}"
     )]
     Name {
         /// The name.
@@ -129,7 +129,8 @@ impl Profile {
     }
 }
 
-/// The file of a profile: a path where `argument` has a `/`, else `NAME.json` in the profiles' folder.
+/// The file of a profile: a path where `argument` has a `/`, else `NAME.json` in the profiles'
+/// folder.
 pub fn path_of(argument: &OsStr, config_folder: Option<&Path>) -> Result<PathBuf, ProfileError> {
     if argument.as_encoded_bytes().contains(&b'/') {
         return Ok(PathBuf::from(argument));
@@ -148,7 +149,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-/// A file in (or below) the profile's own folder is named relative to it, so that the folder can be moved.
+/// A file in (or below) the profile's own folder is named relative to it, so that the folder can be
+/// moved.
 fn relative_to(folder: &Path, file: &Path) -> PathBuf {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (file, folder) = (absolute(file), absolute(folder.join(".").as_path()));

@@ -19,7 +19,8 @@ pub enum ApiKeyError {
     Empty,
     /// More than one line, a space, or a byte that is not visible ASCII.
     #[error(
-        "expected one key of visible ASCII characters and a newline, got another byte at offset {offset}"
+        "expected one key of visible ASCII characters and a newline, got another byte at offset \
+         {offset}"
     )]
     Character {
         /// Offset of the first byte that cannot stand in a key.
@@ -56,7 +57,8 @@ impl ApiKey {
         &self.0
     }
 
-    /// The `Authorization` header's value, marked sensitive; its memory is wiped when the last user drops it.
+    /// The `Authorization` header's value, marked sensitive; its memory is wiped when the last user
+    /// drops it.
     pub(crate) fn to_authorization(&self) -> HeaderValue {
         let mut text = Zeroizing::new(Vec::with_capacity(7 + self.0.len()));
         text.extend_from_slice(b"Bearer ");
@@ -82,7 +84,8 @@ pub enum SecretValueError {
     TooLong,
     /// Not UTF-8: the API carries values in JSON.
     #[error(
-        "expected UTF-8 text, got another byte at offset {offset}; encode binary values first, for example with base64"
+        "expected UTF-8 text, got another byte at offset {offset}; encode binary values first, for \
+         example with base64"
     )]
     NotUtf8 {
         /// Offset of the first byte that is not UTF-8.
@@ -127,8 +130,9 @@ impl SecretValue {
     }
 }
 
-/// Reads to the end of `source`, at most `max` bytes, into memory that is wiped and was never moved.
-/// One byte more than `max` is kept when there is more, so that the caller sees that it is too long.
+/// Reads to the end of `source`, at most `max` bytes, into memory that is wiped and was never
+/// moved. One byte more than `max` is kept when there is more, so that the caller sees that it is
+/// too long.
 pub(crate) fn read_wiped(mut source: impl Read, max: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut buffer = Zeroizing::new(vec![0; max + 1]);
     let mut filled = 0;

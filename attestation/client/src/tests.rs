@@ -78,7 +78,8 @@ async fn after_refused_evidence_nothing_else_is_sent() {
         (Evidence::OtherExporter, |it| {
             matches!(it, Refusal::Evidence(EvidenceError::ReportData { .. }))
         }),
-        // The man in the middle: what he relays is genuine, and made for the key of the real server.
+        // The man in the middle: what he relays is genuine, and made for the key of the real
+        // server.
         (Evidence::OtherTlsKey, |it| matches!(it, Refusal::Evidence(EvidenceError::TlsKey { .. }))),
         (Evidence::Garbage, |it| matches!(it, Refusal::Document(_))),
         (

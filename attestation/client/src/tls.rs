@@ -8,8 +8,8 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_sig
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, PeerIncompatible, SignatureScheme};
 
-/// The one configuration of every connection: TLS 1.3, X25519MLKEM768 first, `http/1.1`, no early data.
-/// Sessions may be resumed; a resumed connection is verified like any other.
+/// The one configuration of every connection: TLS 1.3, X25519MLKEM768 first, `http/1.1`, no early
+/// data. Sessions may be resumed; a resumed connection is verified like any other.
 pub(crate) fn config() -> Result<Arc<ClientConfig>, rustls::Error> {
     let kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1];
     let provider = Arc::new(CryptoProvider { kx_groups, ..default_provider() });
@@ -23,8 +23,9 @@ pub(crate) fn config() -> Result<Arc<ClientConfig>, rustls::Error> {
     Ok(Arc::new(config))
 }
 
-/// Takes any certificate, and checks that the server holds its key. Trust comes later and from elsewhere: the report
-/// binds the certificate's key and this connection's exporter (SPEC.md, step 6).
+/// Takes any certificate, and checks that the server holds its key. Trust comes later and from
+/// elsewhere: the report binds the certificate's key and this connection's exporter (SPEC.md, step
+/// 6).
 #[derive(Debug)]
 struct HandshakeSignatureOnly(WebPkiSupportedAlgorithms);
 

@@ -9,13 +9,14 @@ use neo_secrets_attestation::time::UnixTime;
 
 /// Store secrets in a confidential virtual machine, after verifying that it is one.
 ///
-/// Every command checks the machine's evidence on its own TLS connection before it sends a key or a value.
+/// Every command checks the machine's evidence on its own TLS connection before it sends a key or a
+/// value.
 #[derive(Parser, Debug)]
 #[command(name = "neo-secrets", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 error, 2 usage, 3 evidence refused, 4 not authorised, 5 not found or \
-    conflict.\nA flag goes before an environment variable, and that before the profile: NEO_SECRETS_URL, \
-    NEO_SECRETS_KEY_FILE, NEO_SECRETS_PROFILE."
+    after_help = "Exit codes: 0 ok, 1 error, 2 usage, 3 evidence refused, 4 not authorised, 5 not \
+        found or conflict.\nA flag goes before an environment variable, and that before the \
+        profile: NEO_SECRETS_URL, NEO_SECRETS_KEY_FILE, NEO_SECRETS_PROFILE."
 )]
 pub(crate) struct CommandLine {
     #[command(flatten)]
@@ -150,7 +151,8 @@ pub(crate) struct Object {
 /// Where a value comes from: never the command line, which other users can read.
 #[derive(Args, Debug)]
 pub(crate) struct ValueSource {
-    /// Take the value from this file (`-`: stdin), byte for byte [default: stdin, or a prompt on a terminal]
+    /// Take the value from this file (`-`: stdin), byte for byte [default: stdin, or a prompt on a
+    /// terminal]
     #[arg(long, value_name = "FILE")]
     pub(crate) from_file: Option<PathBuf>,
     /// Leave out one newline at the value's end (a prompt's Enter is never part of the value)
@@ -191,7 +193,8 @@ pub(crate) struct UpdateSecret {
     #[arg(long)]
     pub(crate) clear_description: bool,
     /// A tag; all tags given replace all that were there
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, conflicts_with = "clear_tags")]
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
+    #[arg(conflicts_with = "clear_tags")]
     pub(crate) tags: Vec<(String, String)>,
     /// Remove all tags
     #[arg(long)]
@@ -301,7 +304,8 @@ pub(crate) struct Report {
     pub(crate) at: Option<UnixTime>,
 }
 
-/// What people type who want to give a value on the command line: taken so that it can be refused without showing it.
+/// What people type who want to give a value on the command line: taken so that it can be refused
+/// without showing it.
 #[derive(Args)]
 pub(crate) struct Stray {
     #[arg(hide = true, value_name = "VALUE")]
@@ -330,7 +334,8 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// The environment that a command reads, as values: a test passes its own. An empty variable counts as absent.
+/// The environment that a command reads, as values: a test passes its own. An empty variable counts
+/// as absent.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
     pub(crate) url: Option<OsString>,
@@ -354,7 +359,8 @@ impl Environment {
     }
 }
 
-/// Whether an argument has an API key in it (`neo_` and 43 characters of base64url), so that no message may repeat it.
+/// Whether an argument has an API key in it (`neo_` and 43 characters of base64url), so that no
+/// message may repeat it.
 pub(crate) fn has_a_key(argument: &OsStr) -> bool {
     const KEY_CHARACTERS: usize = 43;
     let bytes = argument.as_encoded_bytes();

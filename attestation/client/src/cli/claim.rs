@@ -146,8 +146,8 @@ fn unverified(error: OpenError, profile: &Path) -> Failure {
         return failure;
     }
     failure.advice(format!(
-        "{} pins another instance, or this one lost its store: to claim anew, name another --profile, or move that \
-         file away",
+        "{} pins another instance, or this one lost its store: to claim anew, name another \
+         --profile, or move that file away",
         profile.display()
     ))
 }
@@ -187,13 +187,15 @@ async fn claim(
     let body = Some(body.finish());
     let path = "/v1/claim".to_owned();
     let request = Request { method: Method::POST, path, key: None, body, if_match: None };
-    let again = "type the same command again: the same owner may repeat a claim until one of its keys was used";
+    let again = "type the same command again: the same owner may repeat a claim until one of its \
+        keys was used";
     let answer = connection.send(&request).await;
     let answer = answer.map_err(|error| Failure::error(format!("claim: {error}")).advice(again))?;
     match answer.status {
         StatusCode::CREATED => Ok(answer),
         StatusCode::CONFLICT => Err(Failure::from_answer(&answer).advice(
-            "somebody has claimed it already; if that was not you, do not use it. Its owner can hand you a profile",
+            "somebody has claimed it already; if that was not you, do not use it. Its owner can \
+             hand you a profile",
         )),
         _ => Err(Failure::from_answer(&answer)),
     }

@@ -25,7 +25,8 @@ struct Part {
     meaning: &'static str,
 }
 
-/// All fields in the order of the bytes. The TCB versions have names only where the product is known.
+/// All fields in the order of the bytes. The TCB versions have names only where the product is
+/// known.
 pub(crate) fn fields(report: &Report, product: Option<Product>) -> Vec<Field> {
     let Report {
         version,

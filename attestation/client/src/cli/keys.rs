@@ -96,7 +96,8 @@ struct NewKey<'a> {
     key: &'a str,
 }
 
-/// Hands the new key to the user: in a file where one is named, else on stdout, in either case only this once.
+/// Hands the new key to the user: in a file where one is named, else on stdout, in either case only
+/// this once.
 fn deliver(
     session: &Session,
     answer: &Answer,
@@ -120,7 +121,8 @@ fn deliver(
     })?;
     let simulated = session.simulated();
     let human = format!("id    {id}\nname  {name}\nkey   in {}\n", path.display());
-    let json = json!({ "simulated": simulated, "id": id, "name": name, "keyFile": path.display().to_string() });
+    let file = path.display().to_string();
+    let json = json!({ "simulated": simulated, "id": id, "name": name, "keyFile": file });
     Ok(Shown::new(human, &json))
 }
 

@@ -1,4 +1,5 @@
-//! The command line: reads arguments and environment, runs one command, prints once, ends with one exit code.
+//! The command line: reads arguments and environment, runs one command, prints once, ends with one
+//! exit code.
 
 mod args;
 mod claim;
@@ -69,8 +70,12 @@ fn parse(arguments: &[OsString]) -> Result<CommandLine, Unparsed> {
     // What clap says of a wrong argument repeats it.
     if arguments.iter().any(|argument| args::has_a_key(argument)) {
         return Err(Unparsed::Failure(
-            Failure::usage("an argument looks like an API key; keys are never taken from the command line").advice(
-                "put the key into a file with mode 0600 and type --key-file FILE; revoke the one that was just typed",
+            Failure::usage(
+                "an argument looks like an API key; keys are never taken from the command line",
+            )
+            .advice(
+                "put the key into a file with mode 0600 and type --key-file FILE; revoke the one \
+                 that was just typed",
             ),
         ));
     }

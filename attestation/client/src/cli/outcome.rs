@@ -178,7 +178,8 @@ impl Shown {
         Self { human: Zeroizing::new(human), json: Zeroizing::new(json.to_string().into_bytes()) }
     }
 
-    /// The server's own JSON object with the fields `simulated` and, where the answer has one, `revision` in front.
+    /// The server's own JSON object with the fields `simulated` and, where the answer has one,
+    /// `revision` in front.
     pub(crate) fn answer(human: Zeroizing<String>, answer: &Answer, simulated: bool) -> Self {
         let revision = answer.revision.map(|revision| format!(",\"revision\":{revision}"));
         let front = format!("{{\"simulated\":{simulated}{}", revision.unwrap_or_default());
@@ -230,11 +231,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_field_and_steers_no_terminal() {
-        let body = r#"{"error":{"code":"INVALID_REQUEST","message":"bad\u001b[2J","details":{"field":"name","issue":"too long"},"requestId":"r-1"}}"#;
+        let body = r#"{"error":{"code":"INVALID_REQUEST","message":"bad\u001b[2J",
+            "details":{"field":"name","issue":"too long"},"requestId":"r-1"}}"#;
         let failure = Failure::from_answer(&answer(400, body));
         assert_eq!(
             failure.to_text(),
-            "error: the server answered 400 INVALID_REQUEST: bad\\u{1b}[2J (name: too long) [request r-1]"
+            "error: the server answered 400 INVALID_REQUEST: bad\\u{1b}[2J (name: too long) \
+             [request r-1]"
         );
         let json = failure.to_json();
         assert_eq!(json["error"]["exitCode"], 1);

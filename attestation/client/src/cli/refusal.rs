@@ -20,7 +20,8 @@ pub(crate) fn failure(error: OpenError) -> Failure {
 /// The same for evidence that was refused.
 pub(crate) fn refused_failure(refused: &Refused) -> Failure {
     match refused {
-        // The instance is not ready, or nothing of ours answers there: no evidence, nothing refused.
+        // The instance is not ready, or nothing of ours answers there: no evidence, nothing
+        // refused.
         Refused::Evidence(refusal @ Refusal::Answer { .. }) => {
             let finding = refusal.finding();
             Failure::error(refusal).field("got", finding.got)
@@ -32,8 +33,8 @@ pub(crate) fn refused_failure(refused: &Refused) -> Failure {
         }
         Refused::FirmwareOnly(appraised) => Failure::new(Exit::Refused, refused.to_string())
             .advice(
-                "--accept-firmware-only accepts it: whoever can start machines in that cloud account can then \
-                 run another image in this one's place",
+                "--accept-firmware-only accepts it: whoever can start machines in that cloud \
+                 account can then run another image in this one's place",
             )
             .field("covers", "firmware")
             .field("steps", json!(explain(Ok(appraised)))),
@@ -65,29 +66,32 @@ fn advice(finding: &Finding) -> &'static str {
             "the machine does not prove that it is an AMD SEV-SNP guest: nothing was sent to it"
         }
         Step::Root => {
-            "without --trust-simulated only AMD's roots are trusted, with it only the one that it names"
+            "without --trust-simulated only AMD's roots are trusted, with it only the one that it \
+             names"
         }
         Step::Chain => {
-            "certificates and CRL come with the evidence; where the CRL is old, the instance's owner renews it"
+            "certificates and CRL come with the evidence; where the CRL is old, the instance's \
+             owner renews it"
         }
         Step::Binding => {
-            "somebody stands between you and the instance; a proxy that ends TLS does too: connect to the instance itself"
+            "somebody stands between you and the instance; a proxy that ends TLS does too: connect \
+             to the instance itself"
         }
         Step::GuestPolicy => "the host can look into this machine: nothing was sent to it",
         Step::Measurement if finding.field.starts_with("config") => {
             "the instance's configuration is not the one that policy.json asks for"
         }
         Step::Measurement => {
-            "the instance runs another image, or on another shape of machine: take reference.json from whoever \
-             built the image that you expect (--reference)"
+            "the instance runs another image, or on another shape of machine: take reference.json \
+             from whoever built the image that you expect (--reference)"
         }
         Step::Platform => {
             "the host's firmware must be updated, or policy.json is for other chips (--policy)"
         }
         Step::Chip => "policy.json decides which chips are allowed, and until when (--policy)",
         Step::Instance => {
-            "this is another instance than the pinned one, or it has lost its store; if you expect that, take the new \
-             profile from its owner"
+            "this is another instance than the pinned one, or it has lost its store; if you expect \
+             that, take the new profile from its owner"
         }
     }
 }

@@ -51,7 +51,8 @@ pub(crate) fn run(
         crl.as_deref(),
         crl_bytes.as_ref().map(|bytes| bytes.as_slice()),
     );
-    // A list that is given must be current; without one, revocation is not checked, and that is shown.
+    // A list that is given must be current; without one, revocation is not checked, and that is
+    // shown.
     let crl_rule = if crl.is_some() { CrlRule::Required } else { CrlRule::MayBeAbsent };
     let rules = Rules { roots, crl: crl_rule, csp_ids: CspIdRule::Any };
     let outcome = match (Report::try_from(raw.as_slice()), endorsements) {
@@ -123,7 +124,8 @@ fn tell(names: &[&PathBuf], error: &EndorsementsError) -> Outcome {
     Outcome::NoEndorsements { told, missing }
 }
 
-/// The product that a VEK's certificate names as its issuer's. Only for showing a report that is not verified.
+/// The product that a VEK's certificate names as its issuer's. Only for showing a report that is
+/// not verified.
 fn leaf_product(bytes: &[u8]) -> Option<Product> {
     let certificate = X509::from_der(bytes).or_else(|_| X509::from_pem(bytes)).ok()?;
     let name = |name: &openssl::x509::X509NameRef| {
@@ -190,7 +192,8 @@ fn examined(
     Examined { shown: Shown::new(human, &json), failure }
 }
 
-/// The report for showing it: where step 1 refuses reserved bytes, without these, and which they are.
+/// The report for showing it: where step 1 refuses reserved bytes, without these, and which they
+/// are.
 fn readable(raw: &[u8]) -> (Option<Report>, Vec<(usize, u8)>) {
     let (mut readable, mut unshown) = (raw.to_vec(), Vec::new());
     loop {
@@ -224,8 +227,8 @@ fn failure(outcome: &Outcome) -> Option<Failure> {
         Outcome::NoEndorsements { told, missing } => {
             let message = format!("steps 2 to 5 can't be checked: {}", printable(told));
             let failure = Failure::new(Exit::Refused, message);
-            let advice = "give the chip's certificate with --vek FILE, and AMD's ARK and ASK (ASVK for a VLEK) \
-                of the same product with --ca FILE, in any order";
+            let advice = "give the chip's certificate with --vek FILE, and AMD's ARK and ASK (ASVK \
+                for a VLEK) of the same product with --ca FILE, in any order";
             Some(if *missing { failure.advice(advice) } else { failure })
         }
     }
@@ -243,7 +246,8 @@ fn advice(error: &VerifyError) -> Option<&'static str> {
             Some("a simulated chip's report is checked with --trust-simulated ROOT")
         }
         VerifyError::AskSignature | VerifyError::VekSignature => Some(
-            "the certificates do not belong together: take ARK and ASK (or ASVK) of the VEK's product",
+            "the certificates do not belong together: take ARK and ASK (or ASVK) of the VEK's \
+             product",
         ),
         _ => None,
     }

@@ -175,7 +175,8 @@ pub(crate) fn confirm(command: &Delete, question: &str) -> Result<(), Failure> {
     }
 }
 
-/// The id of the secret that the user named: the argument itself where it has an id's form, else found by its name.
+/// The id of the secret that the user named: the argument itself where it has an id's form, else
+/// found by its name.
 async fn find(session: &mut Session, object: &str) -> Result<String, Failure> {
     if is_id(ID_PREFIX, object) {
         return Ok(object.to_owned());
@@ -229,7 +230,8 @@ async fn walk(session: &mut Session, name: &str) -> Result<Walk, Failure> {
     }
 }
 
-/// Whether a text has the form of an id: the prefix and 18 bytes in base64url. Only such a text enters a path.
+/// Whether a text has the form of an id: the prefix and 18 bytes in base64url. Only such a text
+/// enters a path.
 pub(crate) fn is_id(prefix: &str, text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     text.strip_prefix(prefix).is_some_and(|rest| rest.len() == 24 && rest.bytes().all(fits))

@@ -50,7 +50,8 @@ impl Session {
         Shown::answer(Zeroizing::new(human), answer, self.simulated())
     }
 
-    /// Sends a request with the key on a verified connection, and takes only `expected` for an answer.
+    /// Sends a request with the key on a verified connection, and takes only `expected` for an
+    /// answer.
     pub(crate) async fn call(
         &mut self,
         method: Method,
@@ -66,7 +67,8 @@ impl Session {
         if answer.status == expected { Ok(answer) } else { Err(Failure::from_answer(&answer)) }
     }
 
-    /// The first time: verifies a connection, says so, and makes sure that it leads to an instance that has a key.
+    /// The first time: verifies a connection, says so, and makes sure that it leads to an instance
+    /// that has a key.
     async fn connect(&mut self) -> Result<(), Failure> {
         if self.announced {
             return Ok(());
@@ -124,7 +126,8 @@ fn read_key(path: &Path) -> Result<ApiKey, Failure> {
     let bytes = files::read_bounded(path, limits::KEY_FILE_BYTES_MAX).map_err(Failure::error)?;
     if let Some(mode) = files::mode_open_to_others(path) {
         terminal::note(&format!(
-            "warning: {} has mode {mode:04o}: others on this machine can read the key; chmod 600 it",
+            "warning: {} has mode {mode:04o}: others on this machine can read the key; chmod 600 \
+             it",
             path.display()
         ));
     }

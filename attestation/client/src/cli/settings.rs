@@ -25,7 +25,8 @@ use crate::limits;
 use crate::profile::{self, Profile, ProfileError};
 use crate::url::InstanceUrl;
 
-/// What is known before anything is sent: a flag goes before the environment, and that before the profile.
+/// What is known before anything is sent: a flag goes before the environment, and that before the
+/// profile.
 pub(crate) struct Settings {
     pub(crate) url: InstanceUrl,
     reference: String,
@@ -82,7 +83,8 @@ impl Settings {
         let found = profile.as_ref().and_then(|(_, profile)| profile.as_ref());
         let url = url.or_else(|| found.map(|profile| profile.url.clone())).ok_or_else(|| {
             Failure::usage("no instance is named").advice(
-                "type --url https://host:port, set NEO_SECRETS_URL, or name a --profile that has it",
+                "type --url https://host:port, set NEO_SECRETS_URL, or name a --profile that has \
+                 it",
             )
         })?;
         let embedded = |text: fn(&Profile) -> &String| found.map(text).cloned();
@@ -178,13 +180,14 @@ impl Settings {
             return Ok(());
         }
         Err(Failure::usage(format!(
-            "no instance key is pinned for {}: genuine evidence alone does not tell your instance from \
-             somebody else's of the same image, so no key and no value is sent",
+            "no instance key is pinned for {}: genuine evidence alone does not tell your instance \
+             from somebody else's of the same image, so no key and no value is sent",
             self.url
         ))
         .advice(
-            "use the profile that the instance's owner gave you (--profile), type --pin BASE64 with the key that the \
-             owner told you (`neo-secrets verify` shows the one you meet), or type --pin-first-use",
+            "use the profile that the instance's owner gave you (--profile), type --pin BASE64 \
+             with the key that the owner told you (`neo-secrets verify` shows the one you meet), \
+             or type --pin-first-use",
         ))
     }
 
@@ -197,8 +200,8 @@ impl Settings {
                 terminal::note(&format!("pinned {instance_key} in {}", path.display()));
             }
             _ => terminal::note(&format!(
-                "note: trusting instance {instance_key} this once; keep it with --pin {instance_key}, or in a \
-                 profile (neo-secrets --profile NAME verify --save-profile)"
+                "note: trusting instance {instance_key} this once; keep it with --pin \
+                 {instance_key}, or in a profile (neo-secrets --profile NAME verify --save-profile)"
             )),
         }
         Ok(())
@@ -213,12 +216,13 @@ pub(crate) fn system_time() -> UnixTime {
 
 const REFERENCE: (&str, &str) = (
     "--reference",
-    "reference.json comes with the image: whoever built the image has it, and `scripts/run` leaves one in \
-     DIR/client/reference.json",
+    "reference.json comes with the image: whoever built the image has it, and `scripts/run` leaves \
+     one in DIR/client/reference.json",
 );
 const POLICY: (&str, &str) = (
     "--policy",
-    "policy.json is yours: SPEC.md section 8 describes it, and `scripts/run` leaves one in DIR/client/policy.json",
+    "policy.json is yours: SPEC.md section 8 describes it, and `scripts/run` leaves one in \
+     DIR/client/policy.json",
 );
 
 fn text_of(
@@ -276,7 +280,8 @@ fn find_profile(
         Err(_) if named.is_some() && profile_use == ProfileUse::Read => {
             let message = format!("there is no profile at {}", path.display());
             return Err(Failure::usage(message).advice(
-                "`claim` writes one; so does `verify --save-profile` with --url, --reference and --policy",
+                "`claim` writes one; so does `verify --save-profile` with --url, --reference and \
+                 --policy",
             ));
         }
         Err(_) => None,
@@ -296,7 +301,12 @@ fn find_profile(
 }
 
 fn is_absent(error: &ProfileError) -> bool {
-    matches!(error, ProfileError::File(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+    match error {
+        ProfileError::File(FileError::Io { source, .. }) => {
+            source.kind() == io::ErrorKind::NotFound
+        }
+        _ => false,
+    }
 }
 
 fn warn_where_others_write(path: &Path) {

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::limits;
 
-/// Writes to stdout without a buffer that would keep a copy. A reader that has gone away is no error.
+/// Writes to stdout without a buffer that would keep a copy. A reader that has gone away is no
+/// error.
 pub(crate) fn print(mut bytes: &[u8]) -> io::Result<()> {
     let stdout = io::stdout();
     while !bytes.is_empty() {
@@ -30,11 +31,15 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Text from outside without what could steer a terminal: control characters and those that reorder text are escaped.
+/// Text from outside without what could steer a terminal: control characters and those that reorder
+/// text are escaped.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let reorders = matches!(
+            character,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
         if character.is_control() || reorders {
             let _ = write!(shown, "{}", character.escape_default());
         } else {
@@ -77,8 +82,8 @@ pub(crate) fn ask(question: &str) -> io::Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// Asks on the terminal and reads a line that is not shown, without its newline. `None` where the user gave up with
-/// Ctrl-C or Ctrl-D.
+/// Asks on the terminal and reads a line that is not shown, without its newline. `None` where the
+/// user gave up with Ctrl-C or Ctrl-D.
 pub(crate) fn ask_hidden(question: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     terminal.write_all(question.as_bytes())?;
@@ -103,8 +108,8 @@ impl Hidden {
     fn new(terminal: File) -> io::Result<Self> {
         let before = tcgetattr(&terminal)?;
         let mut modes = before.clone();
-        // Without ICANON a line may be longer than 4095 bytes; without ISIG Ctrl-C comes as a byte, and the terminal is
-        // never left without echo.
+        // Without ICANON a line may be longer than 4095 bytes; without ISIG Ctrl-C comes as a byte,
+        // and the terminal is never left without echo.
         modes.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
         modes.special_codes[SpecialCodeIndex::VMIN] = 1;
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
@@ -120,7 +125,8 @@ impl Drop for Hidden {
     }
 }
 
-/// Reads to the end of a line, with the erase keys of a terminal; nothing longer than a value is kept.
+/// Reads to the end of a line, with the erase keys of a terminal; nothing longer than a value is
+/// kept.
 fn read_line(mut source: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     const INTERRUPT: u8 = 3;
     const END: u8 = 4;

@@ -19,16 +19,18 @@ pub(crate) fn refuse_stray(stray: &Stray, command: &str) -> Result<(), Failure> 
         return Ok(());
     }
     Err(Failure::usage(
-        "a value is never taken from the command line, which other users of this machine and your shell's history \
-         can read",
+        "a value is never taken from the command line, which other users of this machine and your \
+         shell's history can read",
     )
     .advice(format!(
-        "type: printf %s \"$VALUE\" | neo-secrets {command} NAME   or: neo-secrets {command} NAME --from-file FILE   \
-         or, on a terminal, neo-secrets {command} NAME and then the value. A value that was just typed here should be replaced."
+        "type: printf %s \"$VALUE\" | neo-secrets {command} NAME   or: neo-secrets {command} NAME \
+         --from-file FILE   or, on a terminal, neo-secrets {command} NAME and then the value. A \
+         value that was just typed here should be replaced."
     )))
 }
 
-/// Reads the value that a command asks for: bytes exactly as they are, but for the Enter that ends a prompt.
+/// Reads the value that a command asks for: bytes exactly as they are, but for the Enter that ends
+/// a prompt.
 pub(crate) fn read(source: &ValueSource) -> Result<SecretValue, Failure> {
     let ValueSource { from_file, strip_newline } = source;
     let value = match from_file.as_deref() {
@@ -75,7 +77,8 @@ pub(crate) struct Body(Zeroizing<Vec<u8>>);
 impl Body {
     /// An object whose secret field, if any, will be `value`.
     pub(crate) fn new(value: Option<&SecretValue>) -> Self {
-        // Escaped, a byte has at most six. With this capacity the value is never moved, so no copy stays behind.
+        // Escaped, a byte has at most six. With this capacity the value is never moved, so no copy
+        // stays behind.
         let secret = value.map_or(0, |value| 6 * value.expose().len());
         let mut bytes = Zeroizing::new(Vec::with_capacity(secret + limits::HEAD_BYTES_MAX));
         bytes.push(b'{');

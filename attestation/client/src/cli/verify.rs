@@ -42,7 +42,8 @@ pub(crate) async fn run(
     let pinned = settings.pin.is_some();
     if !pinned && appraised.claims().phase.instance_key().is_some() {
         human.push_str(
-            "note: no instance key was pinned: compare the one above with what the instance's owner tells you\n",
+            "note: no instance key was pinned: compare the one above with what the instance's \
+             owner tells you\n",
         );
     }
     if let Some(path) = write_cert {

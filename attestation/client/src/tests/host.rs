@@ -58,7 +58,8 @@ pub enum Evidence {
     Endless,
 }
 
-/// What the server answers to requests other than for evidence, one after the other; the last one repeats.
+/// What the server answers to requests other than for evidence, one after the other; the last one
+/// repeats.
 #[derive(Clone, Copy, Debug)]
 pub enum Reply {
     Ok(&'static str),
