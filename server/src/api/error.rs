@@ -68,8 +68,8 @@ impl ApiError {
     /// 400 for one field: `issue` is the rule that it breaks, as a phrase ("must be ...").
     pub fn field(name: &str, issue: impl Into<String>) -> Self {
         let (name, issue) = (printable(name), issue.into());
-        let message = if name.is_empty() { issue.clone() } else { format!("{name}: {issue}") };
-        ApiError::Invalid { message: message.into(), field: Some(Field { name, issue }) }
+        let message = format!("{name}: {issue}").into();
+        ApiError::Invalid { message, field: Some(Field { name, issue }) }
     }
 
     /// 400 for the request as a whole.

@@ -190,7 +190,10 @@ struct Seed<'a> {
 
 impl Seed<'_> {
     fn fail<E: de::Error>(&self, path: &str, issue: &str) -> E {
-        let fault = ApiError::field(path, issue);
+        let fault = match path {
+            "" => ApiError::invalid(format!("The body {issue}.")),
+            field => ApiError::field(field, issue),
+        };
         *self.fault.borrow_mut() = Some(fault);
         E::custom("rule")
     }
@@ -323,6 +326,8 @@ mod tests {
             error(format!("{{\"list\":{}", "[".repeat(200_000)).as_bytes()),
             ApiError::field("list", "is nested too deeply")
         );
+        let whole = ApiError::invalid("The body is nested too deeply.");
+        assert_eq!(error("[".repeat(200_000).as_bytes()), whole);
     }
 
     #[test]
