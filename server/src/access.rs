@@ -3,6 +3,7 @@
 use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, is_name_byte};
 use crate::secret::{KeyBytes, RandomError};
 use data_encoding::BASE64URL_NOPAD;
+use std::fmt;
 use std::marker::PhantomData;
 use zeroize::Zeroizing;
 
@@ -132,8 +133,15 @@ impl Permissions {
 // Globs
 
 /// A pattern for names: characters of a name, and `*` for any run of them, the empty one too.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Glob(String);
+
+impl fmt::Debug for Glob {
+    /// Shows nothing: a pattern may be a name, and names never reach a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Glob(..)")
+    }
+}
 
 impl Glob {
     /// Parses a pattern of 1 to 100 characters.
@@ -406,5 +414,173 @@ impl<R: Right> Grant<R> {
 
     pub(crate) fn permissions(&self) -> Permissions {
         self.caller.permissions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn glob(text: &str) -> Glob {
+        Glob::parse(text.to_owned()).unwrap()
+    }
+
+    fn scope(patterns: &[&str]) -> Scope {
+        let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        Scope::Names(Globs::parse(patterns).unwrap())
+    }
+
+    fn name(text: &str) -> SecretName {
+        SecretName::parse(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn globs_match_names() {
+        let table = [
+            ("a", "a", true),
+            ("a", "A", false),
+            ("a", "ab", false),
+            ("*", "anything.at-all_9", true),
+            ("a*", "a", true),
+            ("a*", "ba", false),
+            ("*a", "banana", true),
+            ("*an", "banana", false),
+            ("b*n*a", "banana", true),
+            ("b*na*na", "banana", true),
+            ("b*x*a", "banana", false),
+            ("**a**", "a", true),
+            ("db-*-url", "db--url", true),
+            ("db-*-url", "db-url", false),
+            ("*.*", "a.b", true),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(glob(pattern).matches(&name(text)), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn containment_of_globs() {
+        let table = [
+            ("a", "a", true),
+            ("a", "*", true),
+            ("*", "a", false),
+            ("*", "**", true),
+            ("**", "*", true),
+            ("a*", "a*", true),
+            ("ab*", "a*", true),
+            ("a*", "ab*", false),
+            ("a*b", "a*", true),
+            ("a*b", "*b", true),
+            ("a*b", "a*b*", true),
+            ("a*b*", "a*b", false),
+            ("*a*", "*", true),
+            ("*", "*a*", false),
+            ("a*c*e", "a*e", true),
+            ("a*e", "a*c*e", false),
+            ("a*", "*a", false),
+            ("db-*", "db*", true),
+            ("db*", "db-*", false),
+        ];
+        for (inner, outer, expected) in table {
+            assert_eq!(glob(inner).lies_within(&glob(outer)), expected, "{inner} in {outer}");
+        }
+        assert!(scope(&["a*", "b"]).lies_within(&scope(&["b*", "a*"])));
+        assert!(!scope(&["a*", "c"]).lies_within(&scope(&["b*", "a*"])));
+        assert!(!Scope::All.lies_within(&scope(&["*"])));
+        assert!(scope(&["*"]).lies_within(&Scope::All) && Scope::All.lies_within(&Scope::All));
+    }
+
+    proptest! {
+        /// Whatever lies within by the rule, lies within by what it matches.
+        #[test]
+        fn containment_never_errs_towards_yes(
+            inner in "[ab*]{1,5}",
+            outer in "[ab*]{1,5}",
+            names in proptest::collection::vec("[ab]{1,7}", 40),
+        ) {
+            let (inner, outer) = (glob(&inner), glob(&outer));
+            if inner.lies_within(&outer) {
+                for text in names {
+                    prop_assert!(!inner.matches(&name(&text)) || outer.matches(&name(&text)));
+                }
+            }
+        }
+
+        /// Matching agrees with the definition, written down plainly.
+        #[test]
+        fn matching_agrees_with_its_definition(pattern in "[ab*]{1,6}", text in "[ab]{1,7}") {
+            fn defined(pattern: &[u8], text: &[u8]) -> bool {
+                match (pattern.split_first(), text.split_first()) {
+                    (None, None) => true,
+                    (Some((b'*', rest)), _) => (0..=text.len()).any(|cut| defined(rest, &text[cut..])),
+                    (Some((want, rest)), Some((have, after))) => want == have && defined(rest, after),
+                    (None, Some(_)) | (Some(_), None) => false,
+                }
+            }
+            let expected = defined(pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(glob(&pattern).matches(&name(&text)), expected);
+        }
+    }
+
+    #[test]
+    fn a_slow_pattern_is_not_slow() {
+        let pattern = glob(&"*a".repeat(50));
+        let long = name(&"a".repeat(99).replace("aaa", "aab"));
+        for _ in 0..10_000 {
+            assert!(!pattern.matches(&long));
+        }
+    }
+
+    #[test]
+    fn globs_are_bounded() {
+        for wrong in ["", "a b", "ä", "a?", "a/b", &"x".repeat(101)] {
+            assert!(Glob::parse(wrong.to_owned()).is_err(), "{wrong}");
+        }
+        assert!(Globs::parse(vec![]).is_err());
+        assert!(Globs::parse(vec!["a".to_owned(); 21]).is_err());
+        assert_eq!(Globs::parse(vec!["a".to_owned(); 20]).unwrap().iter().count(), 20);
+    }
+
+    #[test]
+    fn permissions_include_and_lie_within() {
+        use Permission::{Admin as A, Execute as X, Read as R, Reveal as V, Write as W};
+        let set = |permissions: &[Permission]| Permissions::new(permissions).unwrap();
+        for permission in [R, W, X, A] {
+            assert!(set(&[A]).allow(permission));
+        }
+        assert!(!set(&[A]).allow(V) && !set(&[R, W, X, V]).allow(A) && !set(&[W]).allow(R));
+        assert!(set(&[R, W, X]).lie_within(set(&[A])));
+        assert!(!set(&[A]).lie_within(set(&[R, W, X, V])));
+        assert!(!set(&[V]).lie_within(set(&[A])));
+        assert_eq!(set(&[V, R]).iter().collect::<Vec<_>>(), [R, V]);
+        assert_eq!(Permissions::parse(["admin", "reveal"]).unwrap(), set(&[A, V]));
+        for wrong in [&["Admin"][..], &["read", "read"], &[], &["owner"]] {
+            assert!(Permissions::parse(wrong.iter().copied()).is_err(), "{wrong:?}");
+        }
+        for bits in 0..=255 {
+            let known = Permissions::from_bits(bits);
+            assert_eq!(known.is_some(), (1..32).contains(&bits));
+            assert!(known.is_none_or(|set| set.to_bits() == bits));
+        }
+    }
+
+    #[test]
+    fn tokens_have_one_text() {
+        let token = Token::random().unwrap();
+        let text = token.to_text();
+        assert_eq!(text.len(), Token::TEXT_CHARS);
+        assert_eq!(Token::parse(&text).unwrap().expose(), token.expose());
+        let mut other_end = text.to_string();
+        // The last character carries four bits: of its 64 forms only 16 are canonical.
+        other_end.pop();
+        let parsed = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['-', '_']);
+        let parsed = parsed.filter(|last| Token::parse(&format!("{other_end}{last}")).is_some());
+        assert_eq!(parsed.count(), 16);
+        for wrong in
+            ["", "neo_", &text[..46], &text[1..], &format!("{}=", &*text), &text.to_uppercase()]
+        {
+            assert!(Token::parse(wrong).is_none());
+        }
     }
 }

@@ -581,3 +581,127 @@ impl Overlap {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_one_text() {
+        let id = SecretId::from_bytes([0xFF; 18]);
+        assert_eq!(id.to_string(), format!("sec_{}", "_".repeat(24)));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let text = KeyId::from_bytes([0; 18]).to_string();
+        assert_eq!(text, format!("key_{}", "A".repeat(24)));
+        for wrong in [
+            "",
+            "sec_",
+            "key_AAAA",
+            &text.replace("key", "sec"),
+            &format!("{text}A"),
+            &format!("{text}="),
+            &text[..27],
+            &text.replace('A', "+"),
+        ] {
+            assert!(wrong.parse::<KeyId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ids_grow_whatever_the_clock_says() {
+        let time = Timestamp::from_unix_millis;
+        let mut last = IdSequence::START;
+        let times = [5, 5, 5, 4, 0, 6, u64::MAX, 7, u64::MAX, 1 << 48];
+        for ms in times {
+            let next = last.next(time(ms)).unwrap();
+            assert!(next > last.0);
+            last = IdSequence(next);
+        }
+        // The creation time is at the front where the clock has moved on.
+        let id = IdSequence::START.next(time(0x0102_0304_0506)).unwrap();
+        assert_eq!(id[..6], [1, 2, 3, 4, 5, 6]);
+        // Used-up random bits carry over into the time.
+        let mut full = [0xFF; 18];
+        full[..6].copy_from_slice(&[0, 0, 0, 0, 0, 9]);
+        let next = IdSequence(full).next(time(1)).unwrap();
+        assert_eq!(next[..6], [0, 0, 0, 0, 0, 10]);
+        // Two ids of one millisecond don't follow from each other.
+        let step = |last: &IdSequence| last.next(time(5)).unwrap();
+        let last = IdSequence(step(&IdSequence::START));
+        assert_ne!(step(&last), step(&last));
+    }
+
+    #[test]
+    fn times_have_one_text() {
+        let table = [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-01-31T12:34:56Z", 1_769_862_896),
+            ("2024-02-29T00:00:00Z", 1_709_164_800),
+            ("9999-12-31T23:59:59Z", LAST_SECOND),
+        ];
+        for (text, seconds) in table {
+            let time: Timestamp = text.parse().unwrap();
+            assert_eq!(time.unix_seconds(), seconds);
+            assert_eq!(time.to_string(), text);
+        }
+        for wrong in [
+            "",
+            "2026-01-31",
+            "2026-01-31T12:34:56",
+            "2026-01-31t12:34:56z",
+            "2026-01-31T12:34:56+00:00",
+            "2026-01-31T12:34:56.5Z",
+            "2026-02-29T00:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:34:60Z",
+            "1969-12-31T23:59:59Z",
+            "10000-01-01T00:00:00Z",
+            "+2026-01-31T12:34:56Z",
+            " 2026-01-31T12:34:56Z",
+        ] {
+            assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
+        let later = Timestamp::from_unix_millis(1_999);
+        assert_eq!((later.unix_seconds(), later.to_string().as_str()), (1, "1970-01-01T00:00:01Z"));
+        assert_eq!(Timestamp::from_unix_millis(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+        let end = Timestamp::from_unix_millis(u64::MAX);
+        assert_eq!(end.plus_seconds(u64::MAX), end);
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        let name = |text: &str| SecretName::parse(text.to_owned()).is_ok();
+        assert!(name("a") && name("0_.-Z") && name(&"x".repeat(100)));
+        for wrong in ["", ".a", "-a", "_a", "a b", "a/b", "ä", "a\0", &"x".repeat(101)] {
+            assert!(!name(wrong), "{wrong}");
+        }
+        assert!(NamePrefix::parse("a.".to_owned()).is_ok());
+        assert!(NamePrefix::parse("-".to_owned()).is_err());
+        assert!(Description::parse("☃".repeat(500)).is_ok());
+        assert!(Description::parse("☃".repeat(501)).is_err());
+        assert!(Label::parse("my key".to_owned()).is_ok());
+        for wrong in ["", "a\nb", "\u{85}", &"☃".repeat(101)] {
+            assert!(Label::parse(wrong.to_owned()).is_err(), "{wrong}");
+        }
+        let tags = |count: usize, key: usize, value: usize| {
+            let pair = |index| (format!("{index:0>key$}"), "☃".repeat(value));
+            Tags::parse((0..count).map(pair).collect())
+        };
+        assert!(tags(20, 100, 500).is_ok());
+        assert!(tags(21, 2, 1).is_err() && tags(1, 101, 1).is_err() && tags(1, 1, 501).is_err());
+        assert!(Tags::parse(BTreeMap::from([(String::new(), String::new())])).is_err());
+        assert!(SecretValue::parse("x".repeat(65_536)).is_ok());
+        assert!(SecretValue::parse("x".repeat(65_537)).is_err());
+        assert!(SecretValue::parse(String::new()).is_err());
+        assert!(SecretValue::from_bytes(SecretBytes::new(vec![0xFF])).is_err());
+    }
+
+    #[test]
+    fn what_is_private_shows_nothing() {
+        let name = SecretName::parse("needle".to_owned()).unwrap();
+        let tags = Tags::parse(BTreeMap::from([("needle".to_owned(), "needle".to_owned())]));
+        let description = Description::parse("needle".to_owned()).unwrap();
+        let shown = format!("{name:?} {:?} {description:?}", tags.unwrap());
+        assert!(!shown.contains("needle"), "{shown}");
+    }
+}

@@ -38,7 +38,7 @@ pub use writer::StoreStats;
 /// Bounds that the configuration may set.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreLimits {
-    /// Values kept of each secret, the newest one included; 0 counts as 1.
+    /// Values kept of each secret, the newest one included: 1 to 100; what lies outside counts as the nearest.
     pub versions_kept: usize,
     /// Live secrets of one account.
     pub secrets_per_account: u64,

@@ -2,6 +2,7 @@
 
 use crate::access::{Globs, Permissions, Scope};
 use crate::keys::TokenHash;
+use crate::limits::VERSIONS_KEPT_MAX;
 use crate::model::{
     AccountId, ApiKey, Description, Id, IdKind, IdSequence, KeyId, Label, Revision, Secret,
     SecretId, SecretName, SecretValue, Tags, Timestamp, Version, VersionInfo,
@@ -212,7 +213,7 @@ impl Versions {
     pub(super) fn push(&mut self, at: Timestamp, by: KeyId, keep: usize) -> Vec<Version> {
         let version = Version(self.newest().version.0.saturating_add(1));
         self.0.push(VersionInfo { version, created_at: at, created_by: by });
-        let surplus = self.0.len().saturating_sub(keep.max(1));
+        let surplus = self.0.len().saturating_sub(keep.clamp(1, VERSIONS_KEPT_MAX));
         self.0.drain(..surplus).map(|info| info.version).collect()
     }
 }

@@ -149,6 +149,11 @@ impl Access<'_> {
         self.find(root, address)?.ok_or(missing(address))
     }
 
+    /// Whether anything stands at an address.
+    pub(super) fn exists<B: Body>(&self, address: &Address<B>) -> Result<bool, StoreFailure> {
+        Ok(self.view.get(address.key())?.is_some())
+    }
+
     /// Opens a record's bytes, from a scan.
     pub(super) fn open<B: Body>(
         &self,

@@ -182,7 +182,7 @@ impl Snapshot {
         prefix: &[u8],
         order: Order,
         skipped: u64,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         guarded(|| {
             let after = prefix_end(prefix);
@@ -264,6 +264,7 @@ impl Changes {
 
 impl From<EngineError> for StoreFailure {
     fn from(error: EngineError) -> Self {
+        tracing::error!(%error, "the engine failed");
         match error {
             EngineError::Damaged(_) | EngineError::Foreign => Self::Damaged { kind: "engine page" },
             EngineError::Locked | EngineError::Io(_) | EngineError::Panicked(_) => {

@@ -190,6 +190,9 @@ pub(super) fn seal<B: Body>(
     let body_bytes = encoded_length(body);
     let content = 1 + address.key.len() + 4 + body_bytes;
     let padded = padded_length(content);
+    if PREFIX_BYTES + padded + TAG_BYTES > RECORD_BYTES {
+        return Err(CryptoError::Cipher);
+    }
     // Plaintext is written where the ciphertext will stand; nothing is allocated in between.
     let mut record = Zeroizing::new(vec![0; PREFIX_BYTES + padded + TAG_BYTES]);
     let (prefix, rest) = record.split_at_mut(PREFIX_BYTES);

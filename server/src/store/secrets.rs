@@ -70,7 +70,7 @@ pub(super) fn list<R: Right>(
         let prefix = page.prefix.as_ref().is_none_or(|prefix| secret.name.begins_with(prefix));
         prefix && grant.scope().reaches(&secret.name)
     };
-    let mut visit = |key: &[u8], bytes: &[u8]| match open_at(access, &account, key, bytes) {
+    let visit = |key: &[u8], bytes: &[u8]| match open_at(access, &account, key, bytes) {
         Err(failure) => {
             outcome = Err(failure);
             ControlFlow::Break(())
@@ -90,7 +90,7 @@ pub(super) fn list<R: Right>(
         Ok(_) => ControlFlow::Continue(()),
     };
     let prefix = Address::<SecretBody>::prefix(account.id);
-    snapshot.scan(&prefix, Order::NewestFirst, skipped_by_engine, &mut visit)?;
+    snapshot.scan(&prefix, Order::NewestFirst, skipped_by_engine, visit)?;
     outcome?;
     if !opens_all {
         found.total = access.get(&*account, &Address::state(account.id))?.secrets;

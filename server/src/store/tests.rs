@@ -62,10 +62,6 @@ fn new_key(permissions: &[Permission], scope: Scope) -> NewKey {
     NewKey { name: label("a key"), permissions, scope, expires_at: None }
 }
 
-fn founding(chip: &Chip) -> crate::seal::Sealer {
-    chip.sealer()
-}
-
 /// A store on a disk of its own, opened by its first admin key.
 struct Instance {
     disk: Disk,
@@ -158,7 +154,7 @@ fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, ClaimAnswer) 
     let founding = Founding {
         owner: OWNER,
         account_name: label("first account"),
-        sealer: &founding(chip),
+        sealer: &chip.sealer(),
         now: at(0),
     };
     let (engine, core, answer) = founding::found(disk.backend(), founding, limits).unwrap();
@@ -234,5 +230,28 @@ fn secrets_live_their_life() {
     assert_eq!(instance.page(10, 0), SecretPage { items: vec![], total: 0 });
     let again = instance.create("database-url", "the name is free").unwrap();
     assert!(again.id > created.id);
+    audit::audit(instance.store()).unwrap();
+}
+
+#[test]
+fn the_largest_secret_fits() {
+    let instance = Instance::with(StoreLimits { versions_kept: 1_000, ..LIMITS });
+    let long = |character: &str, count| character.repeat(count);
+    let pairs = (0..20).map(|index| (format!("{index:☃>100}"), long("☃", 500))).collect();
+    let new = NewSecret {
+        description: Some(Description::parse(long("☃", 500)).unwrap()),
+        tags: Tags::parse(pairs).unwrap(),
+        ..new_secret(&long("n", 100), &long("v", 65_536))
+    };
+    let created =
+        instance.wait(instance.store().create_secret(instance.grant(), new, at(1))).unwrap();
+    for _ in 0..110 {
+        instance.update(created.id, new_value(&long("w", 65_536))).unwrap();
+    }
+    let secret = instance.store().secret(&instance.grant(), created.id).unwrap();
+    assert_eq!((secret.version, secret.versions.len()), (Version(111), 100));
+    assert_eq!(secret.tags, created.tags);
+    assert_eq!(instance.value(created.id, Some(12)).unwrap().len(), 65_536);
+    assert_eq!(instance.value(created.id, Some(11)).unwrap_err(), ReadError::NotFound);
     audit::audit(instance.store()).unwrap();
 }

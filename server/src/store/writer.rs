@@ -144,11 +144,11 @@ fn run(mut engine: Engine, shared: &Shared, mut queue: mpsc::Receiver<Job>) {
         match commit_batch(&engine, shared, jobs) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
             Err(error) => {
-                // What the file holds now is unknown until it is opened again. The answers were dropped with the
-                // batch: all of it is Unavailable, and so is every write from here on.
+                // What the file holds now is unknown until it is opened again. The batch's answers were dropped: all
+                // of it is Unavailable, and so is everything from here on.
                 tracing::error!(%error, "the store failed and is unavailable until it is opened again");
-                shared.snapshot.store(None);
-                queue.close();
+                // Those that wait in the queue are dropped with it.
+                break;
             }
         }
     }

@@ -21,11 +21,11 @@ type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 pub(super) fn records(store: &Store) -> Records {
     let snapshot = store.writer.snapshot().unwrap();
     let mut records = Records::new();
-    let mut visit = |key: &[u8], value: &[u8]| {
+    let visit = |key: &[u8], value: &[u8]| {
         records.insert(key.to_vec(), value.to_vec());
         ControlFlow::Continue(())
     };
-    snapshot.scan(&[], Order::OldestFirst, 0, &mut visit).unwrap();
+    snapshot.scan(&[], Order::OldestFirst, 0, visit).unwrap();
     records
 }
 

@@ -150,7 +150,7 @@ impl Life {
             let answered = step.answered.get(name).is_some_and(|answered| *answered <= position);
             assert!(now == after || (now == before && !answered), "{context}: {name}");
         }
-        if position % 16 == 0 {
+        if position.is_multiple_of(16) {
             self.go_on(&store, &context);
         }
     }

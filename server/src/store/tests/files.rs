@@ -65,6 +65,7 @@ fn a_store_appears_whole_in_its_place() {
     assert!(matches!(Store::open(&folder.path()), Ok(Found::Nothing)));
     assert!(folder.names().is_empty(), "looking writes nothing");
     fs::write(folder.folder.path().join("store.redb.new-0badcafe"), b"of a killed claim").unwrap();
+    assert!(matches!(Store::open(&folder.path()), Ok(Found::Nothing)));
     let (store, claim) = folder.create().unwrap();
     assert_eq!(folder.names(), ["store.redb"]);
     let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
