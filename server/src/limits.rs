@@ -98,6 +98,8 @@ pub const FAILURE_PEERS: usize = 16_384;
 pub const ENGINE_CACHE_BYTES: usize = 16 * 1_048_576;
 /// A sealed record: the largest is the metadata of a secret with full tags and a hundred versions.
 pub const RECORD_BYTES: usize = 262_144;
+/// Versions kept of a secret: with more, its metadata would outgrow a record.
+pub const VERSIONS_KEPT_MAX: usize = 100;
 /// Plaintext of a record is padded to this at least: most metadata then look alike.
 pub const RECORD_PADDED_BYTES_MIN: usize = 256;
 /// The slot table: 16 slots of under 500 bytes.
