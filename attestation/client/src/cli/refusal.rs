@@ -7,12 +7,26 @@ use serde_json::json;
 
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::terminal::printable;
-use crate::connection::{OpenError, Refused};
+use crate::connection::{ConnectError, OpenError, Refused};
 
 /// A failure from a connection that was not verified, told in one line.
 pub(crate) fn failure(error: OpenError) -> Failure {
     match error {
-        OpenError::Connect(error) => Failure::error(error),
+        OpenError::Connect(error) => {
+            let failure = Failure::error(&error);
+            match error {
+                ConnectError::Tcp { .. } | ConnectError::Timeout { .. } => {
+                    failure.advice("is the instance running, and is this its address?")
+                }
+                ConnectError::Tls { .. } | ConnectError::Http { .. } => failure.advice(
+                    "an instance speaks HTTP/1.1 in TLS 1.3 only: is this its address, and no \
+                     proxy's?",
+                ),
+                ConnectError::NoBinding { .. }
+                | ConnectError::Random
+                | ConnectError::TooLong { .. } => failure,
+            }
+        }
         OpenError::Refused(refused) => refused_failure(&refused),
     }
 }
