@@ -416,3 +416,20 @@ fn a_failed_second_request_leaves_the_old_slot() {
     let refused = unseal(&header(), &table, &chip.boot(), |_| Err("refused"));
     assert!(matches!(refused.err().unwrap().0, UnsealError::Derive("refused")));
 }
+
+/// Made from STORE.md by another program: Python with the `cryptography` package.
+#[test]
+fn the_vector_opens() {
+    let hex = include_str!("../../vectors/slots.hex").replace('\n', "");
+    let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
+    let table = SlotTable::parse(&bytes).unwrap();
+    assert_eq!(table.to_bytes(), bytes);
+    let key = || DerivedKey(KeyBytes::copied(&[5; 32]).unwrap());
+    let boot = Chip::new(1).boot();
+    let opened = unseal(&header(), &table, &boot, |_| Ok::<_, Infallible>(key())).ok().unwrap();
+    assert_eq!(opened.root.bytes().expose(), &[9; 32]);
+    let identity = table.identity.unwrap();
+    assert!(identity.differences(&boot).0.is_empty());
+    let seed = identity.open(SlotKind::Identity, &header(), &boot, &key()).unwrap();
+    assert_eq!(seed.expose(), &[10; 32]);
+}

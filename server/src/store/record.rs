@@ -289,6 +289,11 @@ fn encoded_length<B: Body>(body: &B) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::AccountKey;
+    use crate::model::{IdSequence, SecretName};
+    use crate::secret::KeyBytes;
+    use data_encoding::HEXLOWER;
+    use neo_secrets_attestation::evidence::StoreId;
 
     #[test]
     fn padding_follows_padme() {
@@ -304,5 +309,63 @@ mod tests {
             assert!(padded >= length && padded * 100 <= length * 112);
             assert_eq!(padded_length(padded), padded);
         }
+    }
+
+    /// Made from STORE.md by another program: Python with the `cryptography` package.
+    #[test]
+    fn the_vector_opens() {
+        let hex = include_str!("../../vectors/record.hex").replace('\n', "");
+        let bytes = HEXLOWER.decode(hex.as_bytes()).unwrap();
+        let header = Header { store_id: StoreId([7; 16]) };
+        let account = AccountId::from_bytes([3; 18]);
+        let key = AccountKey::from_record(KeyBytes::copied(&[2; 32]).unwrap());
+        let name = SecretName::parse("database-url".to_owned()).unwrap();
+        let hash = key.name_index_key(&header.store_id, account).hash(&name);
+        let address = Address::name(account, &hash);
+        let body = open(&header, &key, &address, &bytes).unwrap();
+        assert_eq!((body.name, body.secret), (name, SecretId::from_bytes([5; 18])));
+        let elsewhere = Address::name(AccountId::from_bytes([4; 18]), &hash);
+        let damaged = StoreFailure::Damaged { kind: "name" };
+        assert_eq!(open(&header, &key, &elsewhere, &bytes).err(), Some(damaged));
+    }
+
+    /// Whoever has the key seals as STORE.md says, or nothing opens: length, padding, echo, exact end.
+    #[test]
+    fn what_is_sealed_differently_does_not_open() {
+        let header = Header { store_id: StoreId([7; 16]) };
+        let account = AccountId::from_bytes([3; 18]);
+        let key = AccountKey::from_record(KeyBytes::copied(&[2; 32]).unwrap());
+        let address = Address::state(account);
+        let body = |last_id| StateBody { last_id, secrets: 1, keys: 2, lasting_admins: 3 };
+        let record = seal(&header, &key, &address, &body(IdSequence([9; 18]))).unwrap();
+        let opened = open(&header, &key, &address, &record).unwrap();
+        assert_eq!((opened.secrets, opened.keys, opened.lasting_admins), (1, 2, 3));
+        let context = address.context(&header);
+        let salt = <[u8; 32]>::try_from(&record[2..34]).unwrap();
+        let resealed = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut plaintext = record[34..].to_vec();
+            let length =
+                key.record_key(&salt, &context).open(&context, &mut plaintext).unwrap().len();
+            plaintext.truncate(length);
+            change(&mut plaintext);
+            let tag = key.record_key(&salt, &context).seal(&context, &mut plaintext).unwrap();
+            let sealed = [&record[..34], &plaintext, tag.as_ref()].concat();
+            open(&header, &key, &address, &sealed).is_ok()
+        };
+        assert!(resealed(&|_| {}));
+        assert!(!resealed(&|plaintext| *plaintext.last_mut().unwrap() = 1), "padding");
+        assert!(!resealed(&|plaintext| plaintext.extend([0; 16])), "too much padding");
+        assert!(!resealed(&|plaintext| plaintext.truncate(240)), "too little padding");
+        assert!(!resealed(&|plaintext| plaintext[1] ^= 1), "another engine key");
+        assert!(!resealed(&|plaintext| plaintext[0] -= 1), "a shorter engine key");
+        let body_length = 1 + address.key.len() + 3;
+        assert!(!resealed(&|plaintext| plaintext[body_length] += 1), "a byte after the CBOR");
+        assert!(!resealed(&|plaintext| plaintext[body_length] -= 1), "a cut body");
+        assert!(
+            !resealed(&|plaintext| plaintext[body_length - 3] = 0xFF),
+            "a length beyond the end"
+        );
+        assert!(!resealed(&|plaintext| plaintext[body_length + 1] = 0xFF), "not CBOR");
+        assert!(!resealed(&Vec::clear));
     }
 }

@@ -195,3 +195,35 @@ fn ids_grow_when_the_clock_goes_backwards() {
     assert_eq!(newest.name.as_str(), "name-5");
     assert_eq!(newest.created_at, at(100));
 }
+
+#[test]
+fn a_claim_repeated_while_its_tokens_are_used_leaves_one_answer() {
+    for _ in 0..20 {
+        let (disk, chip) = (Disk::default(), Chip::new(1));
+        let (store, first) = found(&disk, &chip, LIMITS);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (store, first) = (Arc::new(store), Arc::new(first));
+        let mut tasks = JoinSet::new();
+        for index in 0..12 {
+            let (store, first) = (Arc::clone(&store), Arc::clone(&first));
+            let task = async move {
+                if index % 3 == 0 {
+                    return Ok(store.authenticate(&first.admin_token, at(1)).await.is_ok());
+                }
+                store.claim_again(OWNER).await.map_or(Ok(false), Err)
+            };
+            tasks.spawn_on(task, runtime.handle());
+        }
+        let outcomes = runtime.block_on(tasks.join_all());
+        let used = outcomes.iter().any(|outcome| matches!(outcome, Ok(true)));
+        let answers: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+        // Once a token has been used, no claim is repeated: all the answers came before, and killed it.
+        assert!(!used || answers.is_empty());
+        let mut tokens: Vec<_> = answers.iter().map(|answer| &answer.admin_token).collect();
+        tokens.push(&first.admin_token);
+        let works = |token| runtime.block_on(store.authenticate(token, at(1))).is_ok();
+        assert_eq!(tokens.into_iter().filter(|token| works(token)).count(), 1);
+        audit(&store).unwrap();
+    }
+}
