@@ -6,11 +6,12 @@ use std::fmt;
 use crate::binding::{self, Exporter, Nonce, ReportData, Role};
 use crate::config::AttestedConfig;
 use crate::ed25519::{PublicKey, Signature};
+use crate::endorsements::VekKind;
 use crate::evidence::{ClaimPhase, Claims, Document};
 use crate::policy::{AbiVersion, AnyOf, Policy, ProductPolicy};
 use crate::product::Product;
 use crate::reference::{Covers, KnownMeasurement, ReferenceValues};
-use crate::report::{ChipId, Report};
+use crate::report::Report;
 use crate::roots::Provenance;
 use crate::time::UnixTime;
 use crate::verify::{self, Rules, Tcbs, VerifiedReport};
@@ -157,7 +158,7 @@ pub fn appraise(
     let measurement = identity(report, &verified.claims, reference)?;
     let config = configuration(&verified.claims, &policy.config)?;
     let entry = platform(&verified.report, policy)?;
-    allowed(&report.chip_id, entry, policy.expires, now)?;
+    allowed(&verified.report, entry, policy.expires, now)?;
     instance(&verified, policy, pin)?;
     Ok(Appraised { verified, config, measurement, policy_expires: policy.expires })
 }
@@ -308,7 +309,7 @@ fn platform<'a>(
 
 /// Step 10.
 fn allowed(
-    chip: &ChipId,
+    verified: &VerifiedReport,
     entry: &ProductPolicy,
     expires: UnixTime,
     now: UnixTime,
@@ -321,11 +322,18 @@ fn allowed(
     if *product == Product::Milan && *chips == AnyOf::Any {
         return Err(AppraiseError::MilanWithoutChips);
     }
-    if !chips.allows(chip) {
-        return Err(AppraiseError::ChipNotAllowed { got: *chip });
+    let lists_chips = *chips != AnyOf::Any || !denied_chips.is_empty();
+    // Only a VCEK is one chip's. Under a VLEK the chip id may be masked, and whoever took the key
+    // from a denied chip could write any.
+    if lists_chips && verified.signer().kind() == VekKind::Vlek {
+        return Err(AppraiseError::ChipNotProven);
     }
-    if denied_chips.contains(chip) {
-        return Err(AppraiseError::ChipDenied { got: *chip });
+    let got = verified.report().chip_id;
+    if !chips.allows(&got) {
+        return Err(AppraiseError::ChipNotAllowed { got });
+    }
+    if denied_chips.contains(&got) {
+        return Err(AppraiseError::ChipDenied { got });
     }
     Ok(())
 }

@@ -47,7 +47,8 @@ pub struct ProductPolicy {
     pub cpuid_models: AnyOf<u8>,
     /// What each TCB version must reach.
     pub tcb_floor: Tcb,
-    /// The chips allowed; for Milan always a list.
+    /// The chips allowed; for Milan always a list. Where chips are listed, here or below, a VLEK is
+    /// refused: it proves no chip.
     pub chips: AnyOf<ChipId>,
     /// The chips refused.
     pub denied_chips: Vec<ChipId>,

@@ -163,6 +163,8 @@ pub enum AppraiseError {
     },
     /// 10. Milan is accepted only chip by chip.
     MilanWithoutChips,
+    /// 10. The policy lists chips, and a VLEK, which many chips have, proves none.
+    ChipNotProven,
     /// 10. The chip is not on the policy's list.
     ChipNotAllowed {
         /// CHIP_ID.
@@ -264,6 +266,7 @@ impl AppraiseError {
             | Self::Ecc => Step::Platform,
             Self::PolicyExpired { .. }
             | Self::MilanWithoutChips
+            | Self::ChipNotProven
             | Self::ChipNotAllowed { .. }
             | Self::ChipDenied { .. } => Step::Chip,
             Self::Pin { .. } | Self::InstanceKeyNotListed { .. } | Self::InstanceSignature => {
@@ -321,6 +324,9 @@ impl AppraiseError {
             }
             Self::MilanWithoutChips => {
                 values("policy's chips for Milan", &"any", &"a list of chip ids")
+            }
+            Self::ChipNotProven => {
+                values("signer", &"VLEK", &"VCEK: the policy lists chips for this product")
             }
             Self::ChipNotAllowed { got } => {
                 values("CHIP_ID", &hex(&got.0), &"one of the policy's chips")

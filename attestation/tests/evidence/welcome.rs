@@ -184,6 +184,39 @@ fn chips_and_expiry() {
 }
 
 #[test]
+fn under_a_vlek_no_list_of_chips_can_be_applied() {
+    for product in Product::ALL {
+        let vendor = Vendor::new(product, VekKind::Vlek);
+        let masked = ReportBuilder::new(product).vlek();
+        let chip_id = ReportBuilder::new(product).get(field::CHIP_ID).to_vec();
+        // Whoever holds the provider's key can write any chip id: a named one proves nothing.
+        let named = masked.clone().with(field::CHIP_ID, &chip_id);
+        let chip = ChipId(chip_id.try_into().unwrap());
+        let other = ChipId([7; 64]);
+        for report in [masked, named] {
+            let mut scene = Scene::with_vendor(&vendor, report);
+            scene.entry().chips = AnyOf::Any;
+            match product {
+                Product::Milan => {
+                    assert_eq!(appraisal(scene.run()), AppraiseError::MilanWithoutChips);
+                }
+                Product::Genoa | Product::Turin => drop(scene.run().unwrap()),
+            }
+            scene.entry().chips = AnyOf::Listed(vec![chip, ChipId([0; 64])]);
+            assert_eq!(appraisal(scene.run()), AppraiseError::ChipNotProven);
+            scene.entry().denied_chips = vec![other];
+            assert_eq!(appraisal(scene.run()), AppraiseError::ChipNotProven);
+            scene.entry().chips = AnyOf::Any;
+            let expected = match product {
+                Product::Milan => AppraiseError::MilanWithoutChips,
+                Product::Genoa | Product::Turin => AppraiseError::ChipNotProven,
+            };
+            assert_eq!(appraisal(scene.run()), expected);
+        }
+    }
+}
+
+#[test]
 fn pins_and_instance_keys() {
     let mut scene = Scene::new(Product::Genoa);
     let (own, other) = (key([1; 32]), key([9; 32]));
