@@ -4,6 +4,7 @@
 use data_encoding::{BASE64, HEXLOWER};
 use serde::Serializer;
 
+use crate::explain::hides_or_steers;
 use crate::limits;
 
 /// Decodes exactly `N` bytes of lower-case hexadecimal.
@@ -32,8 +33,10 @@ pub(crate) fn serialize_hex<const N: usize, S: Serializer>(
     serializer.serialize_str(&hex(bytes))
 }
 
-/// What a terminal can show safely: no control characters, and not much.
+/// What a terminal can show safely: nothing that steers it, and not much.
 pub(crate) fn printable(text: &str) -> String {
-    let visible = |character: char| if character.is_control() { '\u{FFFD}' } else { character };
+    let visible = |character| {
+        if hides_or_steers(character) { char::REPLACEMENT_CHARACTER } else { character }
+    };
     text.chars().take(limits::ERROR_TEXT_CHARACTERS_MAX).map(visible).collect()
 }

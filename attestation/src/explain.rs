@@ -12,6 +12,16 @@ use crate::reference::Covers;
 use crate::roots::Provenance;
 use crate::verify::{CrlStatus, Signer, Tcbs};
 
+/// Whether a character changes what a person sees around it, or hides itself: controls, marks that
+/// reorder or break lines, and characters without a width. Text from outside is shown without them.
+pub fn hides_or_steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// One numbered step of SPEC.md section 6.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explained {

@@ -5,6 +5,8 @@ use neo_secrets_attestation::binding::{Leaf, Nonce, NonceError, Tree, TreeSizeEr
 use neo_secrets_attestation::config::{AttestedConfig, ConfigError};
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::{ClaimTextError, ConfigText, ImageVersion, StoreId};
+use neo_secrets_attestation::exchange::{Exchange, Refusal};
+use neo_secrets_attestation::explain::hides_or_steers;
 use neo_secrets_attestation::product::Product;
 use serde_json::json;
 
@@ -48,6 +50,28 @@ fn texts_of_claims() {
     assert_eq!(ImageVersion::new(""), Err(ClaimTextError::ImageVersion));
     assert_eq!("AB".repeat(16).parse::<StoreId>(), Err(ClaimTextError::StoreId));
     assert_eq!("ab".repeat(16).parse(), Ok(StoreId([0xAB; 16])));
+}
+
+/// Each of them changes what a person sees around it, or hides.
+const STEERING: &str = "\u{1b}\u{9b}\u{7f}\n\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}\u{202e}\
+    \u{2066}\u{2069}\u{feff}\u{fff9}\u{e0041}";
+
+#[test]
+fn what_an_unverified_server_says_steers_no_terminal() {
+    for character in STEERING.chars() {
+        assert!(hides_or_steers(character), "{character:?}");
+    }
+    for character in "aZ09 ~\"'\\äж中한אﷲ🔑e\u{301}".chars() {
+        assert!(!hides_or_steers(character), "{character:?}");
+    }
+    let scene = Scene::new(Product::Genoa);
+    let body = json!({"error": {"code": STEERING, "message": format!("not{STEERING} ready")}});
+    let body = body.to_string().into_bytes();
+    let exchange = Exchange::start(scene.nonce.clone());
+    let refusal = exchange.finish(503, &body, &scene.channel, &scene.trust, scene.now).unwrap_err();
+    assert!(matches!(&refusal, Refusal::Answer { status: 503, .. }), "{refusal:?}");
+    let told = refusal.to_string();
+    assert!(told.contains("ready") && !told.chars().any(hides_or_steers), "{told:?}");
 }
 
 #[test]

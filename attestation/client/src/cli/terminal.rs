@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write as _};
 use std::os::fd::AsFd;
 
+use neo_secrets_attestation::explain::hides_or_steers;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use rustix::termios::{tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
@@ -31,16 +32,11 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Text from outside without what could steer a terminal: control characters and those that reorder
-/// text are escaped.
+/// Text from outside without what could steer a terminal or hide on it: that is escaped.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        let reorders = matches!(
-            character,
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        );
-        if character.is_control() || reorders {
+        if hides_or_steers(character) {
             let _ = write!(shown, "{}", character.escape_default());
         } else {
             shown.push(character);
@@ -176,5 +172,6 @@ mod tests {
         let shown = table(["A", "B"], &rows);
         assert_eq!(shown, "A              B\nä              2\nlong\\u{1b}[2J\n");
         assert_eq!(printable("a\u{202e}b\nc"), "a\\u{202e}b\\nc");
+        assert_eq!(printable("ä\u{61c}\u{2028}\u{200b}\""), "ä\\u{61c}\\u{2028}\\u{200b}\"");
     }
 }
