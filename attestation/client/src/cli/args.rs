@@ -357,6 +357,19 @@ impl Environment {
             config_folder: base.map(|base| base.join("neo-secrets")),
         }
     }
+
+    /// The variable that holds an API key, which none of them takes, where one does.
+    pub(crate) fn variable_with_a_key(&self) -> Option<&'static str> {
+        let Self { url, key_file, profile, config_folder: _ } = self;
+        let key_file = key_file.as_ref().map(|path| path.as_os_str());
+        let variables = [
+            ("NEO_SECRETS_URL", url.as_deref()),
+            ("NEO_SECRETS_KEY_FILE", key_file),
+            ("NEO_SECRETS_PROFILE", profile.as_deref()),
+        ];
+        let mut variables = variables.into_iter();
+        variables.find(|(_, value)| value.is_some_and(has_a_key)).map(|(name, _)| name)
+    }
 }
 
 /// Whether an argument has an API key in it (`neo_` and 43 characters of base64url), so that no

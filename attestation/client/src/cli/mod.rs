@@ -103,6 +103,12 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
             report::run(report, roots, settings::system_time())?;
         return Ok(Done { shown, failure });
     }
+    // What is wrong with a variable's value is told with the value.
+    if let Some(name) = environment.variable_with_a_key() {
+        return Err(Failure::usage(format!("{name} holds an API key, and takes none")).advice(
+            "put the key into a file with mode 0600, and its path into NEO_SECRETS_KEY_FILE",
+        ));
+    }
     let (url, profile_use) = match command {
         Command::Verify(verify) if verify.save_profile => {
             (verify.instance.as_deref(), ProfileUse::Write)
@@ -127,6 +133,8 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
             Command::Report(_) => Err(Failure::usage("report needs no instance")),
         }
     });
+    // A name's resolution that nobody waits for any more keeps nobody waiting.
+    runtime.shutdown_background();
     let shown = shown.map_err(|failure| background.complete(failure))?;
     Ok(Done { shown, failure: None })
 }
