@@ -173,7 +173,7 @@ fn examined(
     for warning in &warnings {
         human.push_str(&format!("WARNING: {warning}\n"));
     }
-    let failure = failure(outcome);
+    let failure = failure(outcome).map(|failure| failure.simulated(simulated));
     let mut json = json!({
         "verified": failure.is_none(),
         "simulated": simulated,
@@ -318,11 +318,18 @@ fn steps(outcome: &Outcome, simulated: bool, now: UnixTime) -> Vec<ShownStep> {
                 let Finding { step: _, field, got, expected } = error.finding();
                 vec![("field", field), ("got", got), ("expected", expected)]
             }
+            _ if step == Step::Root && state == "holds" => vec![root(simulated)],
             _ => Vec::new(),
         };
         ShownStep { step, state, facts }
     };
     STEPS.into_iter().map(shown).collect()
+}
+
+/// Whose root it is.
+fn root(simulated: bool) -> (&'static str, String) {
+    let simulation = "SIMULATED: this proves nothing about any machine";
+    ("root", if simulated { simulation } else { "AMD's" }.to_owned())
 }
 
 /// What a step that holds has found.
@@ -334,12 +341,7 @@ fn facts(
 ) -> Vec<(&'static str, String)> {
     match step {
         Step::Root => {
-            let root = if simulated {
-                "SIMULATED: this proves nothing about any machine"
-            } else {
-                "AMD's"
-            };
-            vec![("root", root.to_owned()), ("product", verified.product().to_string())]
+            vec![root(simulated), ("product", verified.product().to_string())]
         }
         Step::Chain => {
             vec![("valid at", now.to_string()), ("revocation", revocation(verified.crl()))]
