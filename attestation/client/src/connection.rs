@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use neo_secrets_attestation::appraise::{Appraised, Channel};
 use neo_secrets_attestation::binding::{Exporter, Nonce};
 use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::exchange::{Exchange, Refusal, Trust};
 use neo_secrets_attestation::reference::Covers;
 use neo_secrets_attestation::time::UnixTime;
@@ -190,6 +191,12 @@ pub enum SendError {
     /// The answer's body is longer than any of the API.
     #[error("the answer has more than {bytes_max} bytes", bytes_max = limits::BODY_BYTES_MAX)]
     TooLong,
+    /// The instance does not serve, and so has not proven that it holds its key. Nothing was sent.
+    #[error("the instance is {phase}, and so has not proven its key: no key was sent to it")]
+    NotServing {
+        /// Its phase.
+        phase: &'static str,
+    },
     /// The path is not one.
     #[error("the request's path is malformed")]
     Path,
@@ -312,7 +319,7 @@ impl VerifiedConnection {
         &self.channel.exporter
     }
 
-    /// The instance's key, where it shows one.
+    /// The instance's key, where it shows one; proven only in phase `serving`.
     pub fn instance_key(&self) -> Option<PublicKey> {
         self.appraised.claims().phase.instance_key()
     }
@@ -322,13 +329,19 @@ impl VerifiedConnection {
         X509::from_der(&self.certificate)?.to_pem()
     }
 
-    /// Waits until a request can be sent; false where the other end has closed.
+    /// Waits until a request can be sent; false where the other end has closed, or does not take
+    /// the rest of the last request.
     pub(crate) async fn is_ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        matches!(timeout(limits::REQUEST_TIMEOUT, self.sender.ready()).await, Ok(Ok(())))
     }
 
-    /// Sends one request and reads its whole answer. After any error the connection is of no use.
+    /// Sends one request and reads its whole answer; one with a key only to an instance that
+    /// serves, since no other has proven its own. After any error the connection is of no use.
     pub async fn send(&mut self, request: &Request<'_>) -> Result<Answer, SendError> {
+        let phase = &self.appraised.claims().phase;
+        if request.key.is_some() && !matches!(phase, ClaimPhase::Serving { .. }) {
+            return Err(SendError::NotServing { phase: phase.as_str() });
+        }
         let request = request.to_http(&self.url)?;
         timeout(limits::REQUEST_TIMEOUT, async {
             let response = self.sender.try_send_request(request).await;

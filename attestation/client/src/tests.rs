@@ -158,6 +158,30 @@ async fn a_pin_is_obeyed_on_the_first_connection() {
 }
 
 #[tokio::test]
+async fn a_key_goes_only_to_an_instance_that_has_proven_its_own() {
+    // Sealed, it names the pinned key; whether it holds it, only a signature says.
+    for (evidence, phase) in [
+        (vec![Evidence::Unclaimed], "unclaimed"),
+        (vec![Evidence::Sealed], "sealed"),
+        (vec![Evidence::Genuine, Evidence::Sealed], "sealed"),
+    ] {
+        let connections = evidence.len();
+        let host = Host::start(evidence, vec![Reply::Ok("{}")]).await;
+        let (mut client, key) = (client(&host, host.trust()), key());
+        for _ in 1..connections {
+            client.send(&get(&key, "/v1/secrets")).await.unwrap();
+            client.disconnect();
+        }
+        let error = client.send(&post(&key, "/v1/secrets", "{}")).await.err().unwrap();
+        let not_serving = matches!(&error, ClientError::Failed {
+            source: SendError::NotServing { phase: told }, .. } if *told == phase);
+        assert!(not_serving, "{error}");
+        let seen = host.closed_connections(connections).await;
+        assert_eq!(seen.last().unwrap().requests.len(), 1, "nothing but the evidence");
+    }
+}
+
+#[tokio::test]
 async fn what_changes_something_is_never_sent_twice() {
     let host =
         Host::start(vec![Evidence::Genuine], vec![Reply::CloseUnanswered, Reply::Ok("{}")]).await;

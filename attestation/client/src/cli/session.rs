@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hyper::{Method, StatusCode};
 use neo_secrets_attestation::appraise::Appraised;
+use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::reference::Covers;
 use neo_secrets_attestation::roots::Provenance;
 use zeroize::Zeroizing;
@@ -76,13 +77,15 @@ impl Session {
         let pinned = self.settings.pin.is_some();
         let connection = self.client.connection().await.map_err(refusal::failure)?;
         announce(&self.settings.url, connection);
-        let Some(instance_key) = connection.instance_key() else {
-            let phase = connection.appraised().claims().phase.as_str();
-            return Err(Failure::error(format!(
-                "{} is {phase} and shows no instance key, so no key is sent to it",
-                self.settings.url
-            ))
-            .advice("an unclaimed instance is taken with `neo-secrets claim`"));
+        let phase = &connection.appraised().claims().phase;
+        let ClaimPhase::Serving { instance_key, .. } = *phase else {
+            let told = "and so has not proven its instance key: no key is sent to it";
+            let failure =
+                Failure::error(format!("{} is {} {told}", self.settings.url, phase.as_str()));
+            return Err(failure.advice(match phase {
+                ClaimPhase::Unclaimed => "an unclaimed instance is taken with `neo-secrets claim`",
+                _ => "GET /readyz says why it is not ready",
+            }));
         };
         if !pinned && self.settings.pins_first_use() {
             self.settings.keep_pin(instance_key)?;

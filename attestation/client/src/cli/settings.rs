@@ -140,15 +140,30 @@ impl Settings {
         })?;
         match profile {
             Some(profile) if profile.instance_key.is_some() && profile.url != self.url => {
-                let (path, other) = (path.display(), &profile.url);
-                Err(Failure::usage(format!(
-                    "the profile {path} is about {other}, not {}",
-                    self.url
-                ))
-                .advice("name another with --profile NAME"))
+                Err(self.is_about_another(path, profile))
             }
             _ => Ok(path.clone()),
         }
+    }
+
+    /// Fails where saving would give a profile, and its key file, to another instance than it was
+    /// about. The same instance, told by its pin, may have moved.
+    pub(crate) fn check_profile_to_save(&self) -> Result<(), Failure> {
+        match &self.profile {
+            Some((path, Some(profile)))
+                if profile.url != self.url
+                    && (self.pin.is_none() || profile.instance_key != self.pin) =>
+            {
+                Err(self.is_about_another(path, profile))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_about_another(&self, path: &Path, profile: &Profile) -> Failure {
+        let (path, other) = (path.display(), &profile.url);
+        Failure::usage(format!("the profile {path} is about {other}, not {}", self.url))
+            .advice("name another with --profile NAME")
     }
 
     /// A client that verifies against these settings; not connected yet.
@@ -194,7 +209,9 @@ impl Settings {
     /// Keeps the pin of a first use in the profile, where there is one without a pin.
     pub(crate) fn keep_pin(&self, instance_key: PublicKey) -> Result<(), Failure> {
         match &self.profile {
-            Some((path, Some(profile))) if profile.instance_key.is_none() => {
+            Some((path, Some(profile)))
+                if profile.instance_key.is_none() && profile.url == self.url =>
+            {
                 let pinned = Profile { instance_key: Some(instance_key), ..profile.clone() };
                 pinned.write(path).map_err(Failure::error)?;
                 terminal::note(&format!("pinned {instance_key} in {}", path.display()));

@@ -359,3 +359,88 @@ fn reserved_bytes_refuse_a_report_and_its_other_fields_are_still_shown() {
     assert_eq!(json(&done)["fields"]["VERSION"]["value"], "2");
     assert!(done.shown.human.contains("byte 0x04c is 0x09"), "{}", done.shown.human.as_str());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_instance_gets_no_key_and_is_not_pinned() {
+    let folder = Folder::new();
+    let host = Host::start(vec![Evidence::Sealed], vec![Reply::Ok("{}")]).await;
+    let (files, key) = (host.files(&folder.0).join(" "), key_file(&folder));
+    let profile = folder.join("p.json");
+    let name = format!("--profile {} --pin-first-use", profile.display());
+    let verify = format!("{name} verify {} {files} --key-file {key} --save-profile", host.url);
+    run_line(verify, environment(&folder)).await.ok().unwrap();
+    assert_eq!(Profile::read(&profile).unwrap().instance_key, None);
+    let failure =
+        run_line(format!("{name} secrets list"), environment(&folder)).await.err().unwrap();
+    assert_eq!(failure.exit, Exit::Error);
+    assert!(failure.message.contains("is sealed"), "{}", failure.message);
+    assert_eq!(Profile::read(&profile).unwrap().instance_key, None);
+    assert_eq!(host.count("GET /v1/attestation"), 2);
+    assert_eq!(host.count("GET /v1/secrets"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_keeps_no_pin_of_an_instance_elsewhere() {
+    let folder = Folder::new();
+    let list = r#"{"secrets":[],"pagination":{"total":0,"limit":20,"offset":0}}"#;
+    let own = Host::start(vec![Evidence::Genuine], vec![]).await;
+    let other = Host::start(vec![Evidence::Genuine], vec![Reply::Ok(list)]).await;
+    let (files, key) = (own.files(&folder.0).join(" "), key_file(&folder));
+    let path = folder.join("p.json");
+    let name = format!("--profile {}", path.display());
+    let verify = format!("{name} verify {} {files} --key-file {key} --save-profile", own.url);
+    run_line(verify, environment(&folder)).await.ok().unwrap();
+    let before = Profile::read(&path).unwrap();
+    let list = format!("{name} secrets list --url {} --pin-first-use", other.url);
+    run_line(list, environment(&folder)).await.ok().unwrap();
+    assert_eq!(Profile::read(&path).unwrap(), before);
+    // Nor does another instance take its place, with its key file.
+    let verify = format!("{name} verify {} {files} --save-profile", other.url);
+    let failure = run_line(verify, environment(&folder)).await.err().unwrap();
+    assert_eq!(failure.exit, Exit::Usage);
+    assert!(failure.message.contains(&own.url.to_string()), "{}", failure.message);
+    assert_eq!(Profile::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_key_in_the_environment_is_never_repeated() {
+    let key = OsString::from(format!("neo_{}", "Ab1-_".repeat(9)));
+    let none = Environment::default;
+    for environment in [
+        Environment { url: Some(key.clone()), ..none() },
+        Environment { profile: Some(key.clone()), config_folder: Some("/c".into()), ..none() },
+        Environment { key_file: Some(key.clone().into()), ..none() },
+    ] {
+        let line = parsed("secrets list --pin-first-use");
+        let failure = super::run(&line, &environment).err().unwrap();
+        assert_eq!(failure.exit, Exit::Usage);
+        let shown = format!("{} {}", failure.to_text(), failure.to_json());
+        assert!(!shown.contains("Ab1") && shown.contains("NEO_SECRETS_"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_simulated_report_says_so_even_where_it_is_refused() {
+    let folder = Folder::new();
+    let (report, certificates) = Host::start(vec![Evidence::Genuine], vec![]).await.report();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let [vek, ask, ark] = [&certificates.vek, &certificates.ask, &certificates.ark];
+    let (vek, ask, ark) = (write("vek", vek), write("ask", ask), write("ark", ark));
+    for flip in [0, 1] {
+        let mut report = report.clone();
+        report[0x090] ^= flip;
+        let report = write("report", &report);
+        let line = format!("report {report} --vek {vek} --ca {ask} --ca {ark}");
+        let done = examine(&format!("{line} --trust-simulated {ark}"));
+        assert_eq!(done.failure.is_some(), flip == 1);
+        assert!(done.shown.human.contains("SIMULATED"), "{}", done.shown.human.as_str());
+        assert_eq!(
+            json(&done)["steps"][1]["facts"]["root"].as_str().map(|root| &root[..9]),
+            Some("SIMULATED")
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use neo_secrets_attestation::appraise::Appraised;
+use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::explain::explain;
 use neo_secrets_attestation::reference::Covers;
 use neo_secrets_attestation::roots::Provenance;
@@ -23,6 +24,9 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<Shown, Failure> {
     let Verify { instance: _, explain: explains, write_cert, save_profile } = command;
+    if *save_profile {
+        settings.check_profile_to_save()?;
+    }
     let mut client = settings.client()?;
     let connection = match client.connection().await {
         Ok(connection) => connection,
@@ -78,8 +82,12 @@ fn save(settings: &Settings, appraised: &Appraised) -> Result<String, Failure> {
             "--save-profile needs --profile NAME, or HOME for the default one",
         ));
     };
-    let met = appraised.claims().phase.instance_key();
-    let pin = settings.pin.or(met.filter(|_| settings.pins_first_use()));
+    // Only a serving instance proves the key that it shows.
+    let met = match appraised.claims().phase {
+        ClaimPhase::Serving { instance_key, .. } if settings.pins_first_use() => Some(instance_key),
+        _ => None,
+    };
+    let pin = settings.pin.or(met);
     if pin.is_none() {
         terminal::note(
             "note: the profile has no pin; --pin-first-use keeps the key of the instance met now",

@@ -11,7 +11,7 @@ use neo_secrets_attestation::config::AttestedConfig;
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::evidence::{
-    BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, StoreId,
+    BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore, StoreId,
 };
 use neo_secrets_attestation::exchange::Trust;
 use neo_secrets_attestation::roots::Roots;
@@ -54,6 +54,10 @@ pub enum Evidence {
     OtherTlsKey,
     OtherInstance,
     Debug,
+    /// Nobody has claimed it.
+    Unclaimed,
+    /// Its store is closed; it names its key, and signs nothing with it.
+    Sealed,
     Garbage,
     Endless,
 }
@@ -146,6 +150,12 @@ impl Host {
             policy: client_files::policy(chip, config, now),
             pin: Pin::Unpinned,
         }
+    }
+
+    /// A report of the chip that the trust's roots are about, with its certificates.
+    pub fn report(&self) -> (Vec<u8>, Endorsements) {
+        let report = self.shared.machine.forged_report(&[0; 64], |_| {}).unwrap();
+        (report.to_vec(), endorsements(&self.shared))
     }
 
     /// The same as files, and the command line's options for them.
@@ -387,11 +397,18 @@ fn document(shared: &Shared, evidence: Evidence, nonce: &str, exporter: &Exporte
         },
         config: ConfigText::new(CONFIG).unwrap(),
         image_version: ImageVersion::new("0.1.0").unwrap(),
-        phase: ClaimPhase::Serving {
-            store_id: StoreId([1; 16]),
-            instance_key: public(instance),
-            log_key: PublicKey([2; 32]),
-            receipt_key: PublicKey([3; 32]),
+        phase: match evidence {
+            Evidence::Unclaimed => ClaimPhase::Unclaimed,
+            Evidence::Sealed => ClaimPhase::Sealed(Some(SealedStore {
+                store_id: StoreId([1; 16]),
+                instance_key: Some(public(instance)),
+            })),
+            _ => ClaimPhase::Serving {
+                store_id: StoreId([1; 16]),
+                instance_key: public(instance),
+                log_key: PublicKey([2; 32]),
+                receipt_key: PublicKey([3; 32]),
+            },
         },
     };
     let tree = Tree::new(&[leaf(Role::Evidence, &nonce, exporter)]).unwrap();
@@ -405,7 +422,9 @@ fn document(shared: &Shared, evidence: Evidence, nonce: &str, exporter: &Exporte
     let mut signature = [0; 64];
     let mut signer = Signer::new_without_digest(instance).unwrap();
     signer.sign_oneshot(&mut signature, &instance_message(&data)).unwrap();
-    let body = BatchBody::new(&report, &endorsements(shared), &claims, Some(&Signature(signature)));
+    let serving = matches!(claims.phase, ClaimPhase::Serving { .. });
+    let signature = serving.then_some(Signature(signature));
+    let body = BatchBody::new(&report, &endorsements(shared), &claims, signature.as_ref());
     body.document(&tree.path(0).unwrap())
 }
 
