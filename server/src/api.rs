@@ -15,7 +15,6 @@ mod secrets;
 pub(crate) mod text;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::StatusCode;
@@ -54,7 +53,6 @@ pub struct Api {
 /// What one connection's requests share; made when its TLS handshake is done.
 pub struct Connection {
     exporter: Option<Exporter>,
-    requests: AtomicUsize,
 }
 
 /// A call that went well.
@@ -158,24 +156,7 @@ impl Api {
 impl Connection {
     /// Of a connection with this exporter, if it has one.
     pub fn new(exporter: Option<Exporter>) -> Self {
-        Connection { exporter, requests: AtomicUsize::new(0) }
-    }
-
-    /// A place among the connection's requests.
-    fn enter(&self) -> Result<Place<'_>, ApiError> {
-        let place = Place(&self.requests);
-        match self.requests.fetch_add(1, Ordering::Relaxed) {
-            before if before < limits::CONNECTION_REQUESTS => Ok(place),
-            _ => Err(rate_limited(Duration::from_secs(1))),
-        }
-    }
-}
-
-struct Place<'c>(&'c AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        Connection { exporter }
     }
 }
 
@@ -212,11 +193,7 @@ pub async fn answer(
         quota: None,
     };
     let mut body = Body::new(request.headers(), payload);
-    let outcome = match request.conn_data::<Connection>().map(Connection::enter) {
-        Some(Ok(_place)) => api.dispatch(&request, &mut body, &mut exchange).await,
-        Some(Err(error)) => Err(error),
-        None => Err(ApiError::Internal),
-    };
+    let outcome = api.dispatch(&request, &mut body, &mut exchange).await;
     if outcome.is_err() {
         body.discard().await;
     }

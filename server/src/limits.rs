@@ -58,8 +58,6 @@ pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a closing connection may take to close.
 pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Requests in flight on one HTTP/2 connection: without it, one connection could hold any number of bodies.
-pub const CONNECTION_REQUESTS: usize = 128;
 /// Files that the process has open beside its connections: the store, the device, endorsements, the reactors.
 pub const OTHER_FILES: u64 = 64;
 /// TLS handshakes at a time, for each worker.

@@ -56,9 +56,9 @@ impl Body {
         })
     }
 
-    /// Reads and drops what is left of the body. Without that, an HTTP/1.1 connection, which the client has
-    /// verified, would have to close, and an HTTP/2 stream would be reset, which costs some clients
-    /// the answer. A body that goes on for too long even for this ends that way.
+    /// Reads and drops what is left of the body. Without that, the connection, which the client has verified,
+    /// would have to close, and be reset, which costs some clients the answer. A body that goes on for
+    /// too long even for this ends that way.
     pub async fn discard(&mut self) {
         let drop_all = async { while let Some(Ok(_)) = self.next().await {} };
         // In time or not, it is over.

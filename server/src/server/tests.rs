@@ -158,6 +158,20 @@ fn each_check_comes_before_the_next() {
 }
 
 #[test]
+fn a_connection_speaks_http_1_1_whatever_else_is_offered() {
+    let home = Home::new();
+    let server = home.start(FakePlatform::new([]));
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    connector.set_verify(SslVerifyMode::NONE);
+    connector.set_alpn_protos(b"\x02h2\x08http/1.1").unwrap();
+    let tcp = TcpStream::connect(server.address()).unwrap();
+    let tls = connector.build().connect("localhost", tcp).unwrap();
+    assert_eq!(tls.ssl().selected_alpn_protocol(), Some(b"http/1.1".as_slice()));
+    assert_eq!(exchange(tls, "GET /healthz", "", "").0, 200);
+    server.stop().unwrap();
+}
+
+#[test]
 fn a_claim_repeats_for_its_owner_until_a_key_is_used() {
     let (home, owner) = (Home::new(), PKey::generate_ed25519().unwrap());
     let server = home.start(FakePlatform::new([]));
