@@ -12,7 +12,6 @@ use crate::limits;
 
 mod document;
 
-pub use crate::endorsements::Endorsements as Certificates;
 pub use document::{BatchBody, Document};
 
 /// The identity of a store: 16 random bytes, drawn at the claim. Its text form is hexadecimal.

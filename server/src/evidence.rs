@@ -113,8 +113,9 @@ mod tests {
     use super::*;
     use crate::testing::FakePlatform;
     use neo_secrets_attestation::binding::report_data;
+    use neo_secrets_attestation::endorsements::Endorsements;
     use neo_secrets_attestation::evidence::{
-        Certificates, ClaimPhase, Claims, ConfigText, Document, ImageVersion,
+        ClaimPhase, Claims, ConfigText, Document, ImageVersion,
     };
     use neo_secrets_attestation::firmware::report_response;
     use std::future::Future;
@@ -137,7 +138,7 @@ mod tests {
             let answer = platform.report(&report_data(&claims(), root).0);
             let answer = answer.map_err(|_| EvidenceError::NotNow)?;
             let report = report_response(&answer).unwrap();
-            let certificates = Certificates { vek: vec![1], ask: vec![2], ark: vec![3], crl: None };
+            let certificates = Endorsements { vek: vec![1], ask: vec![2], ark: vec![3], crl: None };
             Ok(BatchBody::new(report, &certificates, &claims(), None))
         })
         .unwrap()

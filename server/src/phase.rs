@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use neo_secrets_attestation::binding::{Root, report_data};
 use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::evidence::{
-    BatchBody, Certificates, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore,
+    BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore,
 };
 use neo_secrets_attestation::product::Product;
 use neo_secrets_attestation::report::Report;
@@ -423,7 +424,7 @@ fn sealed_store(store: &ClosedStore, instance_key: Option<PublicKey>) -> Option<
 }
 
 /// The product that the root's common name says (`ARK-Milan`).
-fn root_product(certificates: &Certificates) -> Option<Product> {
+fn root_product(certificates: &Endorsements) -> Option<Product> {
     let root = X509::from_der(&certificates.ark).ok()?;
     let name =
         root.subject_name().entries_by_nid(Nid::COMMONNAME).next()?.data().to_string().ok()?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use neo_secrets_attestation::evidence::Certificates;
+use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::firmware::{self, FirmwareError};
 
 use crate::limits;
@@ -108,10 +108,10 @@ impl Processor {
     ///
     /// # Errors
     /// [`ProcessorError::Endorsements`]
-    pub fn certificates(&self) -> Result<Certificates, ProcessorError> {
+    pub fn certificates(&self) -> Result<Endorsements, ProcessorError> {
         match self.platform.endorsements() {
             Ok(crate::platform::Endorsements { vek, ask, ark, crl }) => {
-                Ok(Certificates { vek, ask, ark, crl })
+                Ok(Endorsements { vek, ask, ark, crl })
             }
             Err(error) => {
                 let error = ProcessorError::Endorsements(error.to_string());
