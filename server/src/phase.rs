@@ -76,8 +76,8 @@ pub struct Instance {
     identity: Identity,
     store_path: PathBuf,
     store_limits: StoreLimits,
-    /// Claims happen one at a time.
-    claiming: tokio::sync::Mutex<()>,
+    /// Claims happen one at a time; a claim that goes on without its caller holds it too.
+    claiming: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the claims say in every phase.
@@ -197,7 +197,7 @@ impl Instance {
             identity,
             store_path,
             store_limits,
-            claiming: tokio::sync::Mutex::new(()),
+            claiming: Arc::default(),
         }
     }
 
@@ -361,7 +361,7 @@ impl Instance {
         now: Timestamp,
     ) -> Result<ClaimAnswer, ClaimError> {
         let instance = self.clone();
-        let _one_at_a_time = self.claiming.lock().await;
+        let one_at_a_time = self.claiming.clone().lock_owned().await;
         let phase = self.phase();
         match &*phase {
             Phase::Serving(serving) => {
@@ -371,7 +371,10 @@ impl Instance {
                 })
             }
             Phase::Unclaimed(_) => {
-                let found = move || instance.found(&phase, owner, account_name, now);
+                let found = move || {
+                    let _until_it_ends = one_at_a_time;
+                    instance.found(&phase, owner, account_name, now)
+                };
                 let task = tokio::task::spawn_blocking(found);
                 task.await.map_err(|_| ClaimError::Panicked)?
             }
@@ -430,3 +433,6 @@ fn root_product(certificates: &Endorsements) -> Option<Product> {
         root.subject_name().entries_by_nid(Nid::COMMONNAME).next()?.data().to_string().ok()?;
     name.strip_prefix("ARK-")?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;
