@@ -47,7 +47,7 @@ def slot(store_id, kind, label, salt, wrapped):
     chip = hashlib.sha256(fields(b"neo-secrets chip id v1", salt, chip_id)).digest()
     block = fields(b"neo-secrets id block v1", salt, bytes(16), bytes(16), bytes(48), bytes(48))
     body = salt + tcb + measurement + policy + guest_svn + host_data + chip + hashlib.sha256(block).digest()
-    info = fields(label, kind, u16(1), store_id, measurement, policy, tcb, guest_svn)
+    info = fields(label, kind, u16(1), store_id, measurement, policy, tcb, guest_svn, host_data, bytes(48), bytes(48))
     body += seal(hkdf("sha512", salt, derived, info), wrapped, fields(label, header(store_id), kind, body))
     return kind + u16(len(body)) + body
 

@@ -36,6 +36,9 @@ pub enum SlotTableError {
     /// A count of slots or of one kind that no table has.
     #[error("the slot table has not exactly one firmware slot and at most one identity slot")]
     Count,
+    /// The slots are not in the order of their kinds.
+    #[error("the slot table's slots are not in order")]
+    Order,
 }
 
 /// What a slot wraps, and so which label its KEK has.
@@ -130,7 +133,9 @@ impl SlotTable {
         }
         let mac = reader.array()?;
         reader.finish()?;
-        Ok(Self { firmware: firmware.ok_or(SlotTableError::Count)?, identity, mac })
+        let table = Self { firmware: firmware.ok_or(SlotTableError::Count)?, identity, mac };
+        // The MAC is of the bytes that a table is written as: there are no others.
+        if table.to_bytes() == bytes { Ok(table) } else { Err(SlotTableError::Order) }
     }
 
     /// The table's bytes.
@@ -232,8 +237,8 @@ impl Slot {
         )
     }
 
-    /// Measurement, policy and guest SVN are this boot's; of the file only the salt and the TCB enter, and the TCB
-    /// has been bounded.
+    /// What identifies the VM is this boot's; of the file only the salt and the TCB enter, and the TCB has been bounded.
+    /// HOST_DATA and the ID block's keys enter here too, so that nothing rests on the firmware's always mixing them.
     fn kek(
         &self,
         kind: SlotKind,
@@ -250,6 +255,9 @@ impl Slot {
             &boot.policy.to_be_bytes(),
             &self.tcb_version.0,
             &boot.guest_svn.to_be_bytes(),
+            &boot.host_data,
+            &boot.id_block.id_key_digest,
+            &boot.id_block.author_key_digest,
         ]);
         SlotKek::new(&derived.0, &self.salt, &context)
     }

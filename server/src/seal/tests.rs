@@ -267,6 +267,32 @@ fn another_machine_does_not_open_and_names_what_differs() {
     assert_eq!(differences.to_string(), "nothing that is recorded differs");
 }
 
+/// Firmware that mixed nothing of the VM into its key would be no way in either.
+#[test]
+fn the_vm_is_bound_without_the_firmwares_help() {
+    let derive =
+        |_: &KeyRequest| Ok::<_, Infallible>(DerivedKey(KeyBytes::copied(&[5; 32]).unwrap()));
+    let table = || {
+        let (root, instance) = (RootKey::random().unwrap(), Ed25519Key::random().unwrap());
+        let sealer = Chip::new(1).boot().sealer(DerivedKey(KeyBytes::copied(&[5; 32]).unwrap()));
+        sealer.seal(&header(), &root, &instance).unwrap()
+    };
+    assert!(unseal(&header(), &table(), &Chip::new(1).boot(), derive).is_ok());
+    let changes: [fn(&mut Report); 6] = [
+        |report| report.measurement[0] ^= 1,
+        |report| report.policy = GuestPolicy(0x20000),
+        |report| report.guest_svn = 1,
+        |report| report.host_data = [3; 32],
+        |report| report.id_key_digest = [1; 48],
+        |report| report.author_key_digest = [1; 48],
+    ];
+    for change in changes {
+        let boot = Chip::new(1).with(change).boot();
+        let refused = error(unseal(&header(), &table(), &boot, derive));
+        assert!(matches!(refused, UnsealError::Key { .. }));
+    }
+}
+
 #[test]
 fn a_raised_tcb_opens_and_wraps_anew() {
     let old = Chip::new(1);
@@ -385,6 +411,9 @@ fn malformed_tables_are_named() {
     }
     assert_eq!(with(2 + 3 + 244, 1), SlotTableError::Count, "two firmware slots");
     assert_eq!(with(2, 0x10), SlotTableError::Count, "two identity slots");
+    let (firmware, identity) = (&bytes[2..2 + 3 + 244], &bytes[2 + 3 + 244..bytes.len() - 32]);
+    let swapped = [&bytes[..2], identity, firmware, &bytes[bytes.len() - 32..]].concat();
+    assert_eq!(parse(&swapped), SlotTableError::Order);
     assert!(matches!(parse(&vec![1; 8_193]), SlotTableError::Length(_)));
     assert!(matches!(parse(b""), SlotTableError::Length(_)));
 }
