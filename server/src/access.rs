@@ -1,5 +1,6 @@
 //! Who calls, and what they may do: token -> [`Caller`] -> [`Grant`]. The store's verbs take grants.
 
+use crate::keys::TokenHash;
 use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, is_name_byte};
 use crate::secret::{KeyBytes, RandomError};
 use data_encoding::BASE64URL_NOPAD;
@@ -322,6 +323,8 @@ pub struct KeyCaller {
     pub(crate) key: KeyId,
     pub(crate) permissions: Permissions,
     pub(crate) scope: Scope,
+    /// The token that it authenticated by.
+    pub(crate) token: TokenHash,
 }
 
 impl Caller {
@@ -414,6 +417,10 @@ impl<R: Right> Grant<R> {
 
     pub(crate) fn permissions(&self) -> Permissions {
         self.caller.permissions
+    }
+
+    pub(crate) fn token(&self) -> TokenHash {
+        self.caller.token
     }
 }
 

@@ -245,6 +245,12 @@ impl RecordKey {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenHash(pub(crate) [u8; 32]);
 
+impl std::fmt::Debug for TokenHash {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenHash(..)")
+    }
+}
+
 /// Hashes bearer tokens.
 pub(crate) struct TokenIndexKey(KeyBytes);
 

@@ -59,24 +59,30 @@ pub(super) fn authenticate(
     }
     match body.permissions {
         None if account == SYSTEM => Ok(Caller::Owner(OwnerCaller { key })),
-        Some(permissions) if account != SYSTEM => {
-            Ok(Caller::Key(KeyCaller { account, key, permissions, scope: body.scope() }))
-        }
+        Some(permissions) if account != SYSTEM => Ok(Caller::Key(KeyCaller {
+            account,
+            key,
+            permissions,
+            scope: body.scope(),
+            token: *hash,
+        })),
         None | Some(_) => Err(StoreFailure::Damaged { kind: Kind::ApiKey.name() }.into()),
     }
 }
 
-/// Whether the key behind a grant still stands when its write is made: revoking a key also stops what it
-/// has under way.
+/// Whether the key behind a grant still stands when its write is made, and still has the token that it came with:
+/// revoking a key, or taking a token from it, also stops what it has under way.
 pub(super) fn check_standing<R: Right>(
     access: &Access<'_>,
     grant: &Grant<R>,
 ) -> Result<(), StoreFailure> {
     let account = access.account(grant.account())?;
-    match access.find(&*account, &Address::api_key(account.id, grant.key()))? {
-        Some(_) => Ok(()),
-        None => Err(StoreFailure::KeyRevoked),
-    }
+    let body = access.find(&*account, &Address::api_key(account.id, grant.key()))?;
+    let knows = |body: &KeyBody| {
+        let previous = body.previous.as_ref().map(|previous| previous.token);
+        [Some(body.token), previous].contains(&Some(grant.token()))
+    };
+    if body.is_some_and(|body| knows(&body)) { Ok(()) } else { Err(StoreFailure::KeyRevoked) }
 }
 
 /// Ends the owner's right to repeat the claim, if the token still authenticates.

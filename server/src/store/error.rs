@@ -14,7 +14,7 @@ pub enum StoreFailure {
         /// The kind of the record.
         kind: &'static str,
     },
-    /// The key was revoked since it authenticated: the write was not made. Answer as if it had not authenticated.
+    /// The key, or its token, was revoked since it authenticated: the write was not made. Answer as if it had not authenticated.
     #[error("the key was revoked")]
     KeyRevoked,
 }

@@ -244,6 +244,34 @@ fn a_revoked_keys_waiting_writes_are_not_made() {
 }
 
 #[test]
+fn a_replaced_tokens_waiting_writes_are_not_made() {
+    let instance = Instance::new();
+    let (key, token) = instance.create_key(&instance.admin, new_key(ADMIN, Scope::All)).unwrap();
+    let rotate = |seconds| {
+        let overlap = Overlap::from_seconds(seconds).unwrap();
+        instance
+            .wait(instance.store().rotate_key(instance.grant(), key.id, overlap, at(2)))
+            .unwrap()
+    };
+    let create = |caller: &Caller, secret| {
+        let new = new_secret(secret, "v");
+        instance.wait(instance.store().create_secret(caller.grant().unwrap(), new, at(2))).map(drop)
+    };
+    let holder = instance.authenticate(&token, at(1)).unwrap();
+    let (_, second) = rotate(60);
+    let second = instance.authenticate(&second, at(2)).unwrap();
+    assert_eq!((create(&holder, "within"), create(&second, "second")), (Ok(()), Ok(())));
+    rotate(60);
+    let revoked = Err(CreateSecretError::Store(StoreFailure::KeyRevoked));
+    assert_eq!((create(&holder, "late"), create(&second, "overlap")), (revoked.clone(), Ok(())));
+    // A token that is known to be stolen: whoever holds it has requests under way.
+    rotate(0);
+    assert_eq!(create(&second, "later"), revoked);
+    let escape = instance.create_key(&second, new_key(ADMIN, Scope::All));
+    assert_eq!(escape.err().unwrap(), CreateKeyError::Store(StoreFailure::KeyRevoked));
+}
+
+#[test]
 fn keys_have_their_quota() {
     let instance = Instance::with(StoreLimits { keys_per_account: 3, ..LIMITS });
     let (second, _) = instance.key(READ, Scope::All);
