@@ -25,6 +25,21 @@ fn find(
     Ok(body.filter(|body| scope.reaches(&body.name)))
 }
 
+/// The name index has to lead to a secret before it is changed or its value read: where it does not, its name may
+/// have been given away.
+fn check_name(
+    access: &Access<'_>,
+    account: &AccountKeys,
+    id: SecretId,
+    body: &SecretBody,
+) -> Result<(), StoreFailure> {
+    let index = access.get(account, &Address::name(account.id, &account.hash(&body.name)))?;
+    match index.name == body.name && index.secret == id {
+        true => Ok(()),
+        false => Err(StoreFailure::Damaged { kind: Kind::Name.name() }),
+    }
+}
+
 pub(super) fn secret<R: Right>(
     access: &Access<'_>,
     grant: &Grant<R>,
@@ -46,6 +61,7 @@ pub(super) fn secret_value<R: Right>(
     let body = find(access, &account, grant.scope(), id)?
         .filter(|body| body.expires_at.is_none_or(|end| now < end))
         .ok_or(ReadError::NotFound)?;
+    check_name(access, &account, id, &body)?;
     let version = version.unwrap_or(body.versions.newest().version);
     if !body.versions.has(version) {
         return Err(ReadError::NotFound);
@@ -166,6 +182,7 @@ pub(super) fn update<R: Right>(
 ) -> Result<Secret, UpdateSecretError> {
     let account = access.account(grant.account())?;
     let mut body = find(access, &account, grant.scope(), id)?.ok_or(UpdateSecretError::NotFound)?;
+    check_name(access, &account, id, &body)?;
     if expected.is_some_and(|expected| expected != body.revision) {
         return Err(UpdateSecretError::RevisionMismatch { current: body.revision });
     }
@@ -197,6 +214,7 @@ pub(super) fn delete<R: Right>(
 ) -> Result<(), DeleteSecretError> {
     let account = access.account(grant.account())?;
     let body = find(access, &account, grant.scope(), id)?.ok_or(DeleteSecretError::NotFound)?;
+    check_name(access, &account, id, &body)?;
     let mut state = access.get(&*account, &Address::state(account.id))?;
     let count = state.secrets.checked_sub(1);
     state.secrets = count.ok_or(StoreFailure::Damaged { kind: Kind::State.name() })?;

@@ -241,6 +241,44 @@ fn a_record_that_does_not_open_is_never_missing() {
 }
 
 #[test]
+fn a_name_that_was_given_away_is_noticed() {
+    let chip = Chip::new(1);
+    let (disk, claim, own) = filled(&chip, "a");
+    let runtime = runtime();
+    let open_without = |changes: &Changes| {
+        let store = open(&with_records(&disk, changes), &chip, LIMITS).unwrap();
+        let admin = runtime.block_on(store.authenticate(&claim.admin_token, at(3))).unwrap();
+        (store, admin)
+    };
+    let mut changes = Changes::default();
+    for (key, _) in own.iter().filter(|(key, _)| kind_of(key) == Kind::Name as u8) {
+        changes.remove(key.clone());
+    }
+    let (store, admin) = open_without(&changes);
+    let page = Page { limit: 1, offset: 0, prefix: None };
+    let first = store.list_secrets(&admin.grant().unwrap(), &page).unwrap().items.remove(0);
+    let damaged = StoreFailure::Damaged { kind: "name" };
+    let check = || {
+        let value = store.secret_value(&admin.grant().unwrap(), first.id, None, at(3));
+        assert_eq!(value.err().unwrap(), ReadError::Store(damaged.clone()));
+        let grant = admin.grant().unwrap();
+        let update = store.update_secret(grant, first.id, new_value("x"), None, at(3));
+        let refused = runtime.block_on(update).unwrap_err();
+        assert_eq!(refused, UpdateSecretError::Store(damaged.clone()));
+        let delete = store.delete_secret(admin.grant().unwrap(), first.id);
+        let refused = runtime.block_on(delete).unwrap_err();
+        assert_eq!(refused, DeleteSecretError::Store(damaged.clone()));
+    };
+    check();
+    // Another secret has taken the name: it is the one that the name leads to.
+    let new = new_secret(first.name.as_str(), "v");
+    let create = store.create_secret(admin.grant().unwrap(), new, at(3));
+    let second = runtime.block_on(create).unwrap();
+    check();
+    runtime.block_on(store.delete_secret(admin.grant().unwrap(), second.id)).unwrap();
+}
+
+#[test]
 fn an_older_file_opens_for_what_it_is() {
     // Rollback is not noticed yet (STORE.md, 8): the older state is whole, and that is all that holds.
     let mut instance = Instance::new();
