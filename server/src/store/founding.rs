@@ -56,7 +56,8 @@ pub struct ClaimAnswer {
     pub admin_token: Token,
 }
 
-/// Why no store was made. Nothing is left behind.
+/// Why no store was made. Nothing is left behind, but for one case: where the folder's sync fails after the rename,
+/// a whole store stands there, and its owner repeats the claim once the server has been started again.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// There is a file already; it is left as it is.
@@ -141,13 +142,17 @@ fn folder(path: &Path) -> &Path {
 fn remove_leftovers(path: &Path) -> io::Result<()> {
     let beginning = sibling(path, "");
     for entry in std::fs::read_dir(folder(path))? {
-        let entry = folder(path).join(entry?.file_name());
-        let is_leftover =
-            entry.file_name().zip(beginning.file_name()).is_some_and(|(name, start)| {
-                name.as_encoded_bytes().starts_with(start.as_encoded_bytes())
-            });
+        let name = entry?.file_name();
+        let is_leftover = beginning
+            .file_name()
+            .and_then(|start| name.as_encoded_bytes().strip_prefix(start.as_encoded_bytes()))
+            .is_some_and(|suffix| suffix.len() == 8 && HEXLOWER.decode(suffix).is_ok());
         if is_leftover {
-            std::fs::remove_file(entry)?;
+            match std::fs::remove_file(folder(path).join(name)) {
+                // Another claim is at work, and has moved its own; one of the two will find the place taken.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(())

@@ -91,6 +91,79 @@ fn a_store_appears_whole_in_its_place() {
 }
 
 #[test]
+fn only_what_a_claim_left_is_removed() {
+    let folder = Folder::new();
+    let others = [
+        "store.redb.new-backup00",
+        "store.redb.new-0badcafe0",
+        "store.redb.old",
+        "other.new-0badcafe",
+    ];
+    for other in others {
+        fs::write(folder.folder.path().join(other), b"not ours").unwrap();
+    }
+    // A leftover is a link to something else: the link goes, what it leads to stays.
+    let link = folder.folder.path().join("store.redb.new-deadbeef");
+    std::os::unix::fs::symlink(folder.folder.path().join("store.redb.old"), link).unwrap();
+    folder.create().unwrap();
+    let mut names = folder.names();
+    names.sort();
+    let mut expected: Vec<_> = others.into_iter().chain(["store.redb"]).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn nothing_at_the_place_is_followed_or_overwritten() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new();
+    let elsewhere = folder.folder.path().join("elsewhere");
+    symlink(&elsewhere, folder.path()).unwrap();
+    // A dangling link: there is no store, and none is made through it.
+    assert!(matches!(Store::open(&folder.path()), Ok(Found::Nothing)));
+    assert!(matches!(folder.create(), Err(CreateError::Exists)));
+    assert!(!elsewhere.exists());
+    fs::write(&elsewhere, b"").unwrap();
+    assert!(matches!(folder.open_error(), OpenError::Foreign));
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"");
+    fs::remove_file(folder.path()).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, folder.path(), fifo, 0o600.into(), 0).unwrap();
+    assert!(matches!(folder.open_error(), OpenError::Foreign));
+    assert!(matches!(folder.create(), Err(CreateError::Exists)));
+    fs::remove_file(folder.path()).unwrap();
+    // Sparse and huge: named, without reading what is not there.
+    let sparse = fs::File::create(folder.path()).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    assert!(matches!(folder.open_error(), OpenError::Foreign));
+}
+
+#[test]
+fn of_claims_at_once_one_wins() {
+    for _ in 0..10 {
+        let folder = Folder::new();
+        let (path, sealers) = (folder.path(), [folder.chip.sealer(), folder.chip.sealer()]);
+        let outcomes = std::thread::scope(|scope| {
+            let start = |sealer| {
+                let path = &path;
+                scope.spawn(move || {
+                    let account_name = label("a");
+                    let founding = Founding { owner: OWNER, account_name, sealer, now: at(0) };
+                    Store::create(path, founding, LIMITS).map(|(_, answer)| answer.store_id)
+                })
+            };
+            let claims = sealers.each_ref().map(start);
+            claims.map(|claim| claim.join().unwrap())
+        });
+        let won: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+        assert!(won.len() <= 1, "two stores in one place");
+        let Some(id) = won.first() else { continue };
+        assert_eq!(folder.names(), ["store.redb"]);
+        assert_eq!(folder.unseal(&folder.chip).ok().unwrap().store.store_id(), **id);
+    }
+}
+
+#[test]
 fn two_claims_share_no_key() {
     let (one, two) = (Folder::new(), Folder::new());
     let ((one_store, one_claim), (two_store, two_claim)) =
