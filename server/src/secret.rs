@@ -1,6 +1,16 @@
 //! Secret bytes and randomness: wiped when dropped, never printed, compared in constant time.
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// From here on the process's memory, and so no key, is written to a core file when it ends by a fault, and no
+/// process of the same user reads it: a changed store can make the engine end the process (STORE.md §8).
+///
+/// # Errors
+/// As the system says.
+pub(crate) fn keep_out_of_core_files() -> std::io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
 
 /// Bytes that are wiped when dropped. No Debug, Clone or PartialEq: reading them is `expose()`.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -76,4 +86,16 @@ pub fn random_array<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     fill_random(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_core_file_is_written() {
+        keep_out_of_core_files().unwrap();
+        let now = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(now, DumpableBehavior::NotDumpable);
+    }
 }

@@ -122,6 +122,7 @@ impl Server {
 /// # Errors
 /// Whatever kept it from starting, or ended it.
 pub fn run(options: Options, platform: impl Platform) -> Result<(), RunError> {
+    crate::secret::keep_out_of_core_files()?;
     reactor()?.block_on(async {
         // Caught from here on, however often they come: a second one changes nothing.
         let mut terminate = signal(SignalKind::terminate())?;
