@@ -332,8 +332,11 @@ mod tests {
 
     #[test]
     fn bounds_the_members() {
-        let body = format!("{{\"list\":[{}0]}}", "0,".repeat(limits::JSON_MEMBERS));
+        let body = format!("{{\"list\":[{}0]}}", "0,".repeat(100));
         assert_eq!(error(body.as_bytes()), ApiError::field("list", "has too many members"));
+        let members: String = (0..100).map(|number| format!("\"{number}\":\"\",")).collect();
+        let body = format!("{{\"tags\":{{{members}\"100\":\"\"}}}}");
+        assert_eq!(error(body.as_bytes()), ApiError::field("tags", "has too many members"));
     }
 
     #[test]
