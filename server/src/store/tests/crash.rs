@@ -4,6 +4,8 @@
 use super::audit::{Contents, audit};
 use super::disk::{Event, Fate};
 use super::*;
+use crate::seal::tests::GENOA;
+use neo_secrets_attestation::tcb::Tcb;
 use std::sync::Arc;
 
 /// A small generator, so that a failure can be repeated.
@@ -192,6 +194,29 @@ fn a_thousand_cuts() {
     }
     assert!(cuts >= 1_000, "{cuts} cuts");
     life.check(log.len(), synced, "at the end");
+}
+
+#[test]
+fn a_disk_that_fails_while_the_slot_is_wrapped_anew_leaves_a_way_in() {
+    let raised = || Chip::new(1).with_tcb(Tcb { snp: 24, ..GENOA });
+    let (mut sealed, mut opened) = (0, 0);
+    for operations in 0..30 {
+        let disk = Disk::default();
+        drop(found(&disk, &Chip::new(1), LIMITS));
+        disk.fail_after(operations);
+        match open(&disk, &raised(), LIMITS) {
+            Ok(store) => {
+                opened += 1;
+                drop(store);
+            }
+            Err(NotOpened::Seal(UnsealError::Store(StoreFailure::Unavailable))) => sealed += 1,
+            Err(NotOpened::File(OpenError::Io(_))) => {}
+            Err(other) => panic!("{operations}: {other:?}"),
+        }
+        disk.repair();
+        audit(&open(&disk, &raised(), LIMITS).unwrap()).unwrap();
+    }
+    assert!(sealed > 2 && opened > 2, "{sealed} sealed, {opened} opened");
 }
 
 #[test]

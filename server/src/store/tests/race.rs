@@ -227,3 +227,24 @@ fn a_claim_repeated_while_its_tokens_are_used_leaves_one_answer() {
         audit(&store).unwrap();
     }
 }
+
+#[test]
+fn of_two_last_admins_that_revoke_each_other_one_stays() {
+    for _ in 0..10 {
+        let mut instance = Instance::new();
+        let permissions = [Permission::Admin, Permission::Reveal];
+        let (second, other) = instance.key(&permissions, Scope::All);
+        let (first, second) = (instance.admin.key_id(), second.id);
+        let outcomes = instance.race(40, |store, caller, index| {
+            let (by, id) = if index % 2 == 0 { (caller, second) } else { (other.clone(), first) };
+            async move { store.revoke_key(by.grant().unwrap(), id).await }
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        for refused in outcomes.into_iter().filter_map(Result::err) {
+            // The winner finds nothing more to revoke; the loser is nobody any more.
+            let gone = RevokeKeyError::Store(StoreFailure::KeyRevoked);
+            assert!(refused == RevokeKeyError::NotFound || refused == gone, "{refused}");
+        }
+        audit(instance.store()).unwrap();
+    }
+}
