@@ -257,7 +257,7 @@ pub(crate) struct RotateKey {
     /// Name or id
     #[arg(value_name = "NAME|ID")]
     pub(crate) object: String,
-    /// How long the old key still works
+    /// How long the old key still works, at most 604800 (a week)
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) overlap_seconds: u32,
     /// Write the new key to this file, mode 0600, instead of printing it; a file there is replaced

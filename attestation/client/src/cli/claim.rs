@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use hyper::{Method, StatusCode};
 use neo_secrets_attestation::config;
 use neo_secrets_attestation::ed25519::PublicKey;
-use neo_secrets_attestation::error::Step;
 use neo_secrets_attestation::evidence::ClaimPhase;
 use serde::Deserialize;
 use serde_json::json;
@@ -142,7 +141,7 @@ fn owner_pair(path: &Path) -> Result<OwnerKey, Failure> {
 
 fn unverified(error: OpenError, profile: &Path) -> Failure {
     let failure = refusal::failure(error);
-    if failure.step() != Some(Step::Instance.number()) {
+    if !failure.by_pin {
         return failure;
     }
     failure.advice(format!(

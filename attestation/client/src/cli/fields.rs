@@ -111,7 +111,11 @@ pub(crate) fn to_text(fields: &[Field]) -> String {
     for Field { offset, name, value, parts } in fields {
         text.push_str(&format!("0x{offset:03x}  {name:<18}  {}\n", folded(value)));
         for Part { bits, name, value, meaning } in parts {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = match value {
+                Value::Null => "?".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
             let line = format!("{:27}{bits:<7} {name:<21} {value:<5} {meaning}", "");
             text.push_str(line.trim_end());
             text.push('\n');

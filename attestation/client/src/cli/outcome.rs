@@ -34,6 +34,8 @@ pub(crate) struct Failure {
     pub(crate) advice: Option<String>,
     /// More fields of the JSON error.
     pub(crate) fields: Map<String, Value>,
+    /// Whether it is the pin that refuses the instance.
+    pub(crate) by_pin: bool,
 }
 
 /// What a command shows when it succeeds. Either may hold a key that is shown this once.
@@ -50,6 +52,7 @@ impl Failure {
             details: Vec::new(),
             advice: None,
             fields: Map::new(),
+            by_pin: false,
         }
     }
 
@@ -102,6 +105,7 @@ impl Failure {
     }
 
     /// The step of the verification that failed, where one did.
+    #[cfg(test)]
     pub(crate) fn step(&self) -> Option<u8> {
         u8::try_from(self.fields.get("step")?.as_u64()?).ok()
     }

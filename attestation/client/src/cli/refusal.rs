@@ -1,5 +1,6 @@
 //! How evidence, held or refused, is told: the step, the field, both values, and what to do.
 
+use neo_secrets_attestation::appraise::AppraiseError;
 use neo_secrets_attestation::error::{Finding, Step};
 use neo_secrets_attestation::exchange::Refusal;
 use neo_secrets_attestation::explain::{Explained, State, explain};
@@ -42,8 +43,11 @@ pub(crate) fn refused_failure(refused: &Refused) -> Failure {
         }
         Refused::Evidence(refusal) => {
             let finding = refusal.finding();
-            let advice = advice(&finding);
-            Failure::refused(finding).advice(advice).field("steps", json!(explain(Err(refusal))))
+            let advice = advice(refusal, &finding);
+            let steps = json!(explain(Err(refusal)));
+            let mut failure = Failure::refused(finding).advice(advice).field("steps", steps);
+            failure.by_pin = matches!(refusal, Refusal::Appraisal(AppraiseError::Pin { .. }));
+            failure
         }
         Refused::FirmwareOnly(appraised) => Failure::new(Exit::Refused, refused.to_string())
             .advice(
@@ -73,7 +77,22 @@ pub(crate) fn steps_text(steps: &[Explained]) -> String {
     text
 }
 
-fn advice(finding: &Finding) -> &'static str {
+fn advice(refusal: &Refusal, finding: &Finding) -> &'static str {
+    match refusal {
+        Refusal::Appraisal(AppraiseError::AbiVersion { .. }) => {
+            "the machine may be started on firmware older than the abiMin of policy.json (--policy)"
+        }
+        Refusal::Appraisal(AppraiseError::InstanceKeyNotListed { .. }) => {
+            "policy.json lists the instances that you accept, and this is none of them (--policy)"
+        }
+        Refusal::Appraisal(AppraiseError::InstanceSignature) => {
+            "the machine does not hold the instance key that it shows"
+        }
+        _ => advice_by_step(finding),
+    }
+}
+
+fn advice_by_step(finding: &Finding) -> &'static str {
     match finding.step {
         Step::Document => "this server may be newer than this program: upgrade neo-secrets",
         Step::Report | Step::ReportSignature | Step::Identity => {
@@ -95,9 +114,13 @@ fn advice(finding: &Finding) -> &'static str {
         Step::Measurement if finding.field.starts_with("config") => {
             "the instance's configuration is not the one that policy.json asks for"
         }
-        Step::Measurement => {
+        Step::Measurement if finding.field == "MEASUREMENT" => {
             "the instance runs another image, or on another shape of machine: take reference.json \
              from whoever built the image that you expect (--reference)"
+        }
+        Step::Measurement => {
+            "the instance was not launched as reference.json says (--reference): ask whoever built \
+             the image, and whoever launched it"
         }
         Step::Platform => {
             "the host's firmware must be updated, or policy.json is for other chips (--policy)"

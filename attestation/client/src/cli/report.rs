@@ -249,6 +249,10 @@ fn advice(error: &VerifyError) -> Option<&'static str> {
             "the certificates do not belong together: take ARK and ASK (or ASVK) of the VEK's \
              product",
         ),
+        VerifyError::ReportSignature => Some(
+            "the certificate is another chip's, or one for another REPORTED_TCB, or the report was \
+             changed: the VCEK to take is that of this CHIP_ID and REPORTED_TCB",
+        ),
         _ => None,
     }
 }

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use neo_secrets_attestation::appraise::Pin;
 use neo_secrets_attestation::ed25519::PublicKey;
-use neo_secrets_attestation::error::Step;
 use neo_secrets_attestation::exchange::Trust;
 use neo_secrets_attestation::policy::{AnyOf, Policy};
 use neo_secrets_attestation::reference::ReferenceValues;
@@ -53,9 +52,7 @@ impl Background {
         let Self { simulated, pinned_by } = self;
         let failure = failure.simulated(simulated);
         match pinned_by {
-            Some(path) if failure.step() == Some(Step::Instance.number()) => {
-                failure.detail(format!("the pin stands in {path}"))
-            }
+            Some(path) if failure.by_pin => failure.detail(format!("the pin stands in {path}")),
             _ => failure,
         }
     }

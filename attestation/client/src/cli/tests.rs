@@ -379,6 +379,41 @@ async fn a_sealed_instance_gets_no_key_and_is_not_pinned() {
     assert_eq!(host.count("GET /v1/secrets"), 0);
 }
 
+/// A refusal at step 11 names the pin and its profile only where it is the pin that refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_instance_is_told_by_what_refuses_it() {
+    let folder = Folder::new();
+    let host = Host::start(vec![Evidence::Genuine], vec![]).await;
+    let files = host.files(&folder.0).join(" ");
+    let (path, policy) = (folder.join("p.json"), folder.join("listed.json"));
+    let verify = format!("--profile {} verify {} {files}", path.display(), host.url);
+    let save = format!("{verify} --pin {} --save-profile", host.instance_key());
+    run_line(save, environment(&folder)).await.ok().unwrap();
+    let mut profile: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut listed: Value = serde_json::from_str(profile["policy"].as_str().unwrap()).unwrap();
+    listed["instanceKeys"] = serde_json::json!([format!("{}=", "A".repeat(43))]);
+    fs::write(&policy, listed.to_string()).unwrap();
+    profile["instanceKey"] = listed["instanceKeys"][0].clone();
+    let other = folder.join("other.json");
+    fs::write(&other, profile.to_string()).unwrap();
+
+    let told = async |line: String| {
+        let failure = run_line(line, environment(&folder)).await.err().unwrap();
+        assert_eq!((failure.exit, failure.step()), (Exit::Refused, Some(11)));
+        failure.to_text()
+    };
+    let text = told(format!("--profile {} verify", other.display())).await;
+    assert!(text.contains(&format!("the pin stands in {}", other.display())), "{text}");
+    let pin = listed["instanceKeys"][0].as_str().unwrap();
+    let text = told(format!("--profile {} --pin {pin} verify", path.display())).await;
+    assert!(text.contains("another instance than the pinned one"), "{text}");
+    assert!(!text.contains("stands in"), "{text}");
+    let line = format!("--profile {} --policy {} verify", path.display(), policy.display());
+    let text = told(line).await;
+    assert!(text.contains("policy.json lists the instances"), "{text}");
+    assert!(!text.contains("pinned"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_keeps_no_pin_of_an_instance_elsewhere() {
     let folder = Folder::new();
