@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -135,7 +136,7 @@ impl Server {
         }
         let log = self.log.clone();
         match tokio::time::timeout(STOP_PATIENCE, self.child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) if status.success() || ended_as_asked(status) => Ok(()),
             Ok(Ok(status)) => Err(ServerError::Ended { status, tail: last_lines(&log), log }),
             Ok(Err(error)) => Err(ServerError::Wait(error)),
             Err(_) => {
@@ -144,6 +145,12 @@ impl Server {
             }
         }
     }
+}
+
+/// A server that is still starting has no handler: the signal itself ends it, ours or the process group's.
+fn ended_as_asked(status: ExitStatus) -> bool {
+    let asked = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
+    status.signal().is_some_and(|signal| asked.contains(&signal))
 }
 
 fn fresh_log(path: &Path) -> io::Result<File> {
@@ -168,4 +175,17 @@ fn last_lines(path: &Path) -> String {
         last.push_back(format!("  {line}"));
     }
     Vec::from(last).join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_signals_that_ask_it_to_end_are_an_end_as_asked() {
+        let by = |signal: Signal| ended_as_asked(ExitStatus::from_raw(signal.as_raw()));
+        assert!([Signal::TERM, Signal::INT, Signal::HUP].into_iter().all(by));
+        assert!(![Signal::KILL, Signal::SEGV, Signal::ABORT].into_iter().any(by));
+        assert!(!ended_as_asked(ExitStatus::from_raw(1 << 8)));
+    }
 }
