@@ -1,6 +1,7 @@
 //! Evidence for many callers from one firmware call: whoever asks while a report is made waits for the next
 //! one, and that one answers all who wait.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use neo_secrets_attestation::binding::{Leaf, Root, Tree};
@@ -90,7 +91,9 @@ fn make_batches(
         waiters.retain(|waiter| !waiter.answer.is_closed());
         let leaves: Vec<Leaf> = waiters.iter().map(|waiter| waiter.leaf).collect();
         let Ok(tree) = Tree::new(&leaves) else { continue };
-        match attest(&tree.root()) {
+        // A panic fails this batch, not all that come after it.
+        let attested = catch_unwind(AssertUnwindSafe(|| attest(&tree.root())));
+        match attested.unwrap_or(Err(EvidenceError::NotNow)) {
             Ok(body) => {
                 let batch = Arc::new(Batch { tree, body });
                 for (index, waiter) in waiters.drain(..).enumerate() {
@@ -213,6 +216,27 @@ mod tests {
             };
             assert_eq!(check(leaf(3), &document), 1);
             assert_eq!(platform.calls(), 2);
+        });
+    }
+
+    #[test]
+    fn a_panic_fails_one_batch_only() {
+        block_on(async {
+            let platform = FakePlatform::gated();
+            platform.open_gate(1);
+            let mut first = true;
+            let queue = EvidenceQueue::start(move |root| {
+                assert!(!std::mem::take(&mut first), "the first report panics");
+                let answer = platform.report(&report_data(&claims(), root).0);
+                let answer = answer.map_err(|_| EvidenceError::NotNow)?;
+                let report = report_response(&answer).unwrap();
+                let certificates =
+                    Endorsements { vek: vec![1], ask: vec![2], ark: vec![3], crl: None };
+                Ok(BatchBody::new(report, &certificates, &claims(), None))
+            })
+            .unwrap();
+            assert_eq!(queue.document(leaf(1)).await, Err(EvidenceError::NotNow));
+            assert_eq!(check(leaf(2), &queue.document(leaf(2)).await.unwrap()), 1);
         });
     }
 
