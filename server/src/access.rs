@@ -1,7 +1,7 @@
 //! Who calls, and what they may do: token -> [`Caller`] -> [`Grant`]. The store's verbs take grants.
 
 use crate::keys::TokenHash;
-use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, is_name_byte};
+use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, Timestamp, is_name_byte};
 use crate::secret::{KeyBytes, RandomError};
 use data_encoding::BASE64URL_NOPAD;
 use std::fmt;
@@ -323,6 +323,7 @@ pub struct KeyCaller {
     pub(crate) key: KeyId,
     pub(crate) permissions: Permissions,
     pub(crate) scope: Scope,
+    pub(crate) expires_at: Option<Timestamp>,
     /// The token that it authenticated by.
     pub(crate) token: TokenHash,
 }
@@ -421,6 +422,15 @@ impl<R: Right> Grant<R> {
 
     pub(crate) fn token(&self) -> TokenHash {
         self.caller.token
+    }
+
+    /// Whether a key that works until `end` (`None`: for ever) works on after this one has expired.
+    pub(crate) fn is_outlasted_by(&self, end: Option<Timestamp>) -> bool {
+        match (self.caller.expires_at, end) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(own), Some(other)) => other > own,
+        }
     }
 }
 

@@ -72,6 +72,9 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         CreateKeyError::ScopeExceeds => ApiError::Forbidden(
             "This key issues only keys whose secrets lie within its own patterns.".into(),
         ),
+        CreateKeyError::Outlasts => ApiError::Forbidden(
+            "This key issues only keys that expire no later than itself.".into(),
+        ),
         CreateKeyError::QuotaExceeded { limit } => {
             ApiError::QuotaExceeded(format!("The account has its limit of {limit} keys.").into())
         }
@@ -108,6 +111,9 @@ pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let rotated = call.serving.store.rotate_key(grant, id, overlap, call.now).await;
     let (key, token) = rotated.map_err(|error| match error {
         RotateKeyError::NotFound => ApiError::NotFound,
+        RotateKeyError::Outlasts => ApiError::Forbidden(
+            "This key rotates only keys that expire no later than itself.".into(),
+        ),
         RotateKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;
     Ok(Answer::ok(&Key::of(&key, Some(&token.to_text()))).about(key.id))

@@ -64,6 +64,7 @@ pub(super) fn authenticate(
             key,
             permissions,
             scope: body.scope(),
+            expires_at: body.expires_at,
             token: *hash,
         })),
         None | Some(_) => Err(StoreFailure::Damaged { kind: Kind::ApiKey.name() }.into()),
@@ -220,6 +221,9 @@ pub(super) fn create<R: Right>(
     if !scope.lies_within(grant.scope()) {
         return Err(CreateKeyError::ScopeExceeds);
     }
+    if grant.is_outlasted_by(expires_at) {
+        return Err(CreateKeyError::Outlasts);
+    }
     let account = access.account(grant.account())?;
     let mut state = access.get(&*account, &Address::state(account.id))?;
     let limit = access.core.limits.keys_per_account;
@@ -287,6 +291,9 @@ pub(super) fn rotate<R: Right>(
     let key = to_api_key(&body, id)?;
     if !lies_within(&key, grant) {
         return Err(RotateKeyError::NotFound);
+    }
+    if grant.is_outlasted_by(key.expires_at) {
+        return Err(RotateKeyError::Outlasts);
     }
     if overlap.seconds() == 0 {
         return Ok((key, replace_token(access, changes, &account, id)?));

@@ -111,6 +111,9 @@ verb_error! {
         /// It would reach secrets that the issuing key does not surely reach.
         #[error("a key issues only keys whose patterns lie within its own")]
         ScopeExceeds,
+        /// It would work on after the issuing key has expired.
+        #[error("a key issues only keys that expire no later than itself")]
+        Outlasts,
         /// The account is full.
         #[error("the account has its limit of {limit} keys")]
         QuotaExceeded {
@@ -138,5 +141,8 @@ verb_error! {
         /// No such key, or none that lies within the caller's.
         #[error("not found")]
         NotFound,
+        /// Its new token would work on after the caller's key has expired.
+        #[error("a key rotates only keys that expire no later than itself")]
+        Outlasts,
     }
 }

@@ -81,6 +81,30 @@ fn a_key_issues_only_what_lies_within_it() {
 }
 
 #[test]
+fn an_expiring_key_leaves_nothing_that_outlasts_it() {
+    let instance = Instance::new();
+    let until = |end| NewKey { expires_at: end, ..new_key(ADMIN, Scope::All) };
+    let (own, token) = instance.create_key(&instance.admin, until(Some(at(9)))).unwrap();
+    let expiring = instance.authenticate(&token, at(1)).unwrap();
+    for (end, expected) in [
+        (None, Err(CreateKeyError::Outlasts)),
+        (Some(at(10)), Err(CreateKeyError::Outlasts)),
+        (Some(at(9)), Ok(())),
+    ] {
+        assert_eq!(instance.create_key(&expiring, until(end)).map(drop), expected, "{end:?}");
+    }
+    let (lasting, _) = instance.create_key(&instance.admin, until(None)).unwrap();
+    let rotate = |id| {
+        let grant = expiring.grant().unwrap();
+        let overlap = Overlap::from_seconds(5).unwrap();
+        instance.wait(instance.store().rotate_key(grant, id, overlap, at(1))).map(drop)
+    };
+    assert_eq!(rotate(lasting.id), Err(RotateKeyError::Outlasts));
+    assert_eq!(rotate(own.id), Ok(()));
+    audit::audit(instance.store()).unwrap();
+}
+
+#[test]
 fn keys_outside_ones_own_are_as_missing() {
     let instance = Instance::new();
     let (own, narrow) = instance.key(ADMIN, globs(&["db-*"]));
