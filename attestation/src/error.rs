@@ -264,7 +264,7 @@ impl Step {
             Self::Document => "the evidence document is well-formed",
             Self::Report => "the report is well-formed",
             Self::Root => "the root is a pinned one",
-            Self::Chain => "the certificates chain up to the root, are valid and not revoked",
+            Self::Chain => "the chain to the root holds, in date and not known to be revoked",
             Self::ReportSignature => "the chip's key signed the report",
             Self::Identity => "the certificate was made for this chip in this state",
             Self::Binding => "the report was made for this connection",
