@@ -1,4 +1,5 @@
-//! What a verification costs, beside the signatures that it can't do without: microseconds, medians.
+//! What a verification costs, beside the signatures that it can't do without: microseconds,
+//! medians.
 //!
 //! `cargo bench -p neo-secrets-attestation`. The evidence is a test vendor's, with a current CRL.
 

@@ -1,4 +1,5 @@
-//! Who calls, and what they may do: token -> [`Caller`] -> [`Grant`]. The store's verbs take grants.
+//! Who calls, and what they may do: token -> [`Caller`] -> [`Grant`]. The store's verbs take
+//! grants.
 
 use crate::keys::TokenHash;
 use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, Timestamp, is_name_byte};

@@ -1,4 +1,5 @@
-//! The HTTP API. Every request passes through [`answer`]: one order of checks, one error body, one log line.
+//! The HTTP API. Every request passes through [`answer`]: one order of checks, one error body, one
+//! log line.
 
 mod attestation;
 mod body;

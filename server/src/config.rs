@@ -1,5 +1,5 @@
-//! The configuration: one TOML file, read once. Its exact bytes stand in the evidence, so nothing else
-//! (no flag, no environment) configures the server.
+//! The configuration: one TOML file, read once. Its exact bytes stand in the evidence, so nothing
+//! else (no flag, no environment) configures the server.
 
 use std::fmt;
 use std::net::IpAddr;

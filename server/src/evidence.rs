@@ -1,5 +1,5 @@
-//! Evidence for many callers from one firmware call: whoever asks while a report is made waits for the next
-//! one, and that one answers all who wait.
+//! Evidence for many callers from one firmware call: whoever asks while a report is made waits for
+//! the next one, and that one answers all who wait.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -47,8 +47,8 @@ struct Batch {
 }
 
 impl EvidenceQueue {
-    /// Starts the thread that makes batches; `attest` makes the report over one root, and blocks. The
-    /// thread ends when the queue's last clone is gone.
+    /// Starts the thread that makes batches; `attest` makes the report over one root, and blocks.
+    /// The thread ends when the queue's last clone is gone.
     ///
     /// # Errors
     /// Where the system has no thread to give.

@@ -1,4 +1,5 @@
-//! Every key of the store: one type and one label per purpose (STORE.md §5). Nothing else makes keys.
+//! Every key of the store: one type and one label per purpose (STORE.md §5). Nothing else makes
+//! keys.
 
 use crate::access::Token;
 use crate::model::{AccountId, SecretName};

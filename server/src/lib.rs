@@ -1,5 +1,6 @@
-//! The Neo Secrets server: a secrets store sealed to an AMD SEV-SNP virtual machine, which shows evidence
-//! of itself on every connection. [`run`] is all that a binary needs, besides a [`platform::Platform`].
+//! The Neo Secrets server: a secrets store sealed to an AMD SEV-SNP virtual machine, which shows
+//! evidence of itself on every connection. [`run`] is all that a binary needs, besides a
+//! [`platform::Platform`].
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

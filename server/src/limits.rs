@@ -18,15 +18,16 @@ pub const CRL_BYTES: u64 = 65_536;
 
 // Requests.
 
-/// Body limit of the API contract. The largest legitimate body is a 64 KiB value, every byte of it escaped
-/// to six: 384 KiB.
+/// Body limit of the API contract. The largest legitimate body is a 64 KiB value, every byte of it
+/// escaped to six: 384 KiB.
 pub const BODY_BYTES: usize = 1_048_576;
-/// Body of a claim, the only one that is read before its sender has shown a key: it has under 1 KiB.
+/// Body of a claim, the only one that is read before its sender has shown a key: it has under 1
+/// KiB.
 pub const CLAIM_BYTES: usize = 16_384;
 /// A secret with tags is an object in an object; a list of permissions is a list in an object.
 pub const JSON_DEPTH: usize = 4;
-/// Members of one object or list of a body. Tags, the largest, may have 20; each name is compared with all
-/// before it, so a body full of objects of 1,000 would cost 0.2 s.
+/// Members of one object or list of a body. Tags, the largest, may have 20; each name is compared
+/// with all before it, so a body full of objects of 1,000 would cost 0.2 s.
 pub const JSON_MEMBERS: usize = 100;
 /// How much of a caller's own word (an unknown field's name) an error message repeats.
 pub const ECHO_CHARACTERS: usize = 64;
@@ -53,19 +54,22 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A whole body: 1 MiB at 35 KB/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The rest of a refused request's body, which is read and dropped so that the answer reaches its sender.
+/// The rest of a refused request's body, which is read and dropped so that the answer reaches its
+/// sender.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection; each costs a peer one verification to replace.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a closing connection may take to close.
 pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Files that the process has open beside its connections: the store, the device, endorsements, the reactors.
+/// Files that the process has open beside its connections: the store, the device, endorsements, the
+/// reactors.
 pub const OTHER_FILES: u64 = 64;
 /// TLS handshakes at a time, for each worker.
 pub const HANDSHAKES: usize = 512;
 /// Requests get this long to end after SIGTERM; the listener looks once a second.
 pub const DRAIN_SECONDS: u64 = 2;
-/// [`DRAIN_SECONDS`], and a second for the listener to notice; with [`STORE_END_TIMEOUT`] below five seconds.
+/// [`DRAIN_SECONDS`], and a second for the listener to notice; with [`STORE_END_TIMEOUT`] below
+/// five seconds.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(3_200);
 /// The store's own end: one commit and one sync.
 pub const STORE_END_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -76,8 +80,8 @@ pub const STORE_END_TIMEOUT: Duration = Duration::from_millis(1_500);
 pub const BATCH_LEAVES: usize = 65_536;
 /// How long a caller waits for evidence: a few reports of a throttled processor.
 pub const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long one report is tried again while the processor is busy; below [`EVIDENCE_TIMEOUT`], so that the
-/// caller hears of it.
+/// How long one report is tried again while the processor is busy; below [`EVIDENCE_TIMEOUT`], so
+/// that the caller hears of it.
 pub const REPORT_PATIENCE: Duration = Duration::from_secs(10);
 /// First pause after "busy"; doubled up to [`BUSY_PAUSE_MAX`].
 pub const BUSY_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -86,14 +90,16 @@ pub const BUSY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 // Rate limits.
 
-/// Keys whose buckets are remembered. A bucket that has been idle for a second is full, so forgetting it is free.
+/// Keys whose buckets are remembered. A bucket that has been idle for a second is full, so
+/// forgetting it is free.
 pub const RATE_BUCKETS: usize = 65_536;
 /// Peers whose failed authentications are counted; beyond it they share one count.
 pub const FAILURE_PEERS: usize = 16_384;
 
 // The store.
 
-/// The engine's page cache: the tree's upper pages and the accounts at work. Idle memory stays under 40 MiB.
+/// The engine's page cache: the tree's upper pages and the accounts at work. Idle memory stays
+/// under 40 MiB.
 pub const ENGINE_CACHE_BYTES: usize = 16 * 1_048_576;
 /// A sealed record: the largest is the metadata of a secret with full tags and a hundred versions.
 pub const RECORD_BYTES: usize = 262_144;

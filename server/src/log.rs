@@ -1,12 +1,12 @@
-//! Logs: structured lines on stderr. Ids, codes and times only: never a name, a value, a key, a nonce, a
-//! query or a raw path.
+//! Logs: structured lines on stderr. Ids, codes and times only: never a name, a value, a key, a
+//! nonce, a query or a raw path.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging; the first call of the process counts. What libraries have to say is kept out, since they
-/// would repeat what peers sent, but for worker threads that die.
+/// Starts logging; the first call of the process counts. What libraries have to say is kept out,
+/// since they would repeat what peers sent, but for worker threads that die.
 pub fn start() {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)

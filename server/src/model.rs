@@ -158,7 +158,8 @@ const RFC3339: StaticFormatDescription =
 /// 9999-12-31T23:59:59Z, the last time that RFC 3339 can write.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// A time in milliseconds since 1970, UTC, up to the year 9999; written as RFC 3339 in whole seconds.
+/// A time in milliseconds since 1970, UTC, up to the year 9999; written as RFC 3339 in whole
+/// seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Timestamp(u64);
 
@@ -254,7 +255,8 @@ private_text!(
     Description
 );
 private_text!(
-    /// The name of an API key or of an account: 1 to 100 characters, none of them a control character.
+    /// The name of an API key or of an account: 1 to 100 characters, none of them a control
+    /// character.
     Label
 );
 

@@ -121,8 +121,8 @@ impl Options {
     }
 }
 
-/// The whole of a server's `main`: reads the command line, opens the platform with the further flags' values,
-/// and runs until a signal. Exit codes: 0 done, 1 failed, 2 usage.
+/// The whole of a server's `main`: reads the command line, opens the platform with the further
+/// flags' values, and runs until a signal. Exit codes: 0 done, 1 failed, 2 usage.
 pub fn main<P: Platform, E: std::fmt::Display>(
     program: &'static str,
     further: &[Flag],

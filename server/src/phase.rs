@@ -1,5 +1,5 @@
-//! What the instance can do now, as types: only [`Serving`] holds an open store. Only this module touches
-//! the platform.
+//! What the instance can do now, as types: only [`Serving`] holds an open store. Only this module
+//! touches the platform.
 
 mod processor;
 
@@ -211,8 +211,8 @@ impl Instance {
         self.processor.state()
     }
 
-    /// Goes from `Starting` to the phase that machine and store allow. Blocks, for as long as the secure
-    /// processor is busy.
+    /// Goes from `Starting` to the phase that machine and store allow. Blocks, for as long as the
+    /// secure processor is busy.
     ///
     /// # Errors
     /// Only where the server must not run at all.
@@ -349,8 +349,8 @@ impl Instance {
         Ok(BatchBody::new(&report, &certificates, &claims, signature.as_ref()))
     }
 
-    /// Founds the store, or repeats the answer to an owner who has not used it yet. Whoever calls has
-    /// verified the owner's signature.
+    /// Founds the store, or repeats the answer to an owner who has not used it yet. Whoever calls
+    /// has verified the owner's signature.
     ///
     /// # Errors
     /// [`ClaimError`]; nothing is left behind.
@@ -399,8 +399,8 @@ impl Instance {
         Ok(answer)
     }
 
-    /// Ends every phase: new calls are refused, waits for the processor end. Gives back the open store, for
-    /// its end.
+    /// Ends every phase: new calls are refused, waits for the processor end. Gives back the open
+    /// store, for its end.
     pub fn drain(&self) -> Option<Arc<Serving>> {
         self.processor.stop();
         match &*self.phase.swap(Arc::new(Phase::Draining)) {

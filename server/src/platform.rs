@@ -1,4 +1,5 @@
-//! The secure processor, as the server sees it: raw firmware messages in, raw firmware messages out.
+//! The secure processor, as the server sees it: raw firmware messages in, raw firmware messages
+//! out.
 //!
 //! The framing of the answers is parsed in one place for every platform, so the simulated and the
 //! real one run the same code above this line.
@@ -11,7 +12,8 @@ use zeroize::Zeroizing;
 pub const KEY_REQUEST_BYTES: usize = 32;
 /// Bytes of a MSG_KEY_RSP: status (4), reserved (28), key (32).
 pub const KEY_RESPONSE_BYTES: usize = 64;
-/// Bytes of a MSG_REPORT_RSP as the guest device returns it: status (4), size (4), reserved (24), report (1184), padding.
+/// Bytes of a MSG_REPORT_RSP as the guest device returns it: status (4), size (4), reserved (24),
+/// report (1184), padding.
 pub const REPORT_RESPONSE_BYTES: usize = 4000;
 
 /// One machine's secure processor. Calls block; the caller keeps them off the reactor.
@@ -25,7 +27,8 @@ pub trait Platform: Send + Sync + 'static {
     /// Sends this MSG_KEY_REQ and returns the raw answer, wiped when dropped.
     ///
     /// # Errors
-    /// As [`Platform::report`]. A refusal by the firmware may also be an `Ok` whose status is not zero.
+    /// As [`Platform::report`]. A refusal by the firmware may also be an `Ok` whose status is not
+    /// zero.
     fn derive_key(
         &self,
         request: &[u8; KEY_REQUEST_BYTES],

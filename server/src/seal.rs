@@ -15,8 +15,9 @@ use std::fmt;
 pub(crate) use unseal::{Opened, unseal};
 pub use unseal::{Rewrap, UnsealError};
 
-/// The lowest TCB that a key is asked for, by product. Compiled in: an edited file can't lower it. The values are
-/// the lowest of the genuine reports at hand; Genoa's microcode is the lowest of any of its CPUID models.
+/// The lowest TCB that a key is asked for, by product. Compiled in: an edited file can't lower it.
+/// The values are the lowest of the genuine reports at hand; Genoa's microcode is the lowest of any
+/// of its CPUID models.
 #[must_use]
 pub const fn tcb_floor(product: Product) -> Tcb {
     match product {
@@ -199,8 +200,8 @@ impl BootIdentity {
         Sealer { boot: self, key }
     }
 
-    /// MSG_KEY_REQ (AMD 56860, message version 1). Only `tcb` may have its origin in a file, and it has been
-    /// found to lie between the floor and this boot's TCB.
+    /// MSG_KEY_REQ (AMD 56860, message version 1). Only `tcb` may have its origin in a file, and it
+    /// has been found to lie between the floor and this boot's TCB.
     fn key_request(&self, tcb: &Tcb) -> KeyRequest {
         // Bit 0, ROOT_KEY_SELECT: 0, the chip's key. Bits 2:1, KEY_SEL: 1, VCEK and never VLEK.
         const ROOT_VCEK: u32 = 1 << 1;

@@ -3,8 +3,9 @@
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// From here on the process's memory, and so no key, is written to a core file when it ends by a fault, and no
-/// process of the same user reads it: a changed store can make the engine end the process (STORE.md §8).
+/// From here on the process's memory, and so no key, is written to a core file when it ends by a
+/// fault, and no process of the same user reads it: a changed store can make the engine end the
+/// process (STORE.md §8).
 ///
 /// # Errors
 /// As the system says.

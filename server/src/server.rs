@@ -117,7 +117,8 @@ impl Server {
     }
 }
 
-/// Runs a server until SIGTERM or SIGINT. Prints one line, `listening ADDRESS:PORT`, when it listens.
+/// Runs a server until SIGTERM or SIGINT. Prints one line, `listening ADDRESS:PORT`, when it
+/// listens.
 ///
 /// # Errors
 /// Whatever kept it from starting, or ended it.
@@ -202,8 +203,8 @@ async fn serve<F: Future<Output = ()>>(
     outcome
 }
 
-/// Asks the system for as many open files as the configured connections need; it may grant fewer, and further
-/// connections then wait.
+/// Asks the system for as many open files as the configured connections need; it may grant fewer,
+/// and further connections then wait.
 fn raise_file_limit(connections: u64) {
     let wanted = connections.saturating_add(limits::OTHER_FILES);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

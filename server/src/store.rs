@@ -38,7 +38,8 @@ pub use writer::StoreStats;
 /// Bounds that the configuration may set.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreLimits {
-    /// Values kept of each secret, the newest one included: 1 to 100; what lies outside counts as the nearest.
+    /// Values kept of each secret, the newest one included: 1 to 100; what lies outside counts as
+    /// the nearest.
     pub versions_kept: usize,
     /// Live secrets of one account.
     pub secrets_per_account: u64,
@@ -58,8 +59,8 @@ pub struct InstanceKeys {
 }
 
 /// An open store. Reads take a snapshot and run where they are called (they may read the disk, so a
-/// long list belongs off the reactor); writes go to one writer, which commits together all that wait.
-/// Dropping it closes the file.
+/// long list belongs off the reactor); writes go to one writer, which commits together all that
+/// wait. Dropping it closes the file.
 pub struct Store {
     writer: writer::Writer,
 }
@@ -107,8 +108,8 @@ impl Store {
         Ok(self.writer.shared.core.signing.sign_evidence(report_data)?)
     }
 
-    /// Fresh tokens for the owner who claimed, as long as none of the first ones was used. The name of the first
-    /// account stays what it was.
+    /// Fresh tokens for the owner who claimed, as long as none of the first ones was used. The name
+    /// of the first account stays what it was.
     ///
     /// # Errors
     /// `AlreadyClaimed` for everyone else, and from then on.
@@ -156,8 +157,8 @@ impl Store {
         self.read(|access, _| secrets::secret(access, grant, id))
     }
 
-    /// A page of secrets, newest first. Without prefix and for an unnarrowed key only the page is opened; else
-    /// every secret of the account is, which takes some microseconds each.
+    /// A page of secrets, newest first. Without prefix and for an unnarrowed key only the page is
+    /// opened; else every secret of the account is, which takes some microseconds each.
     ///
     /// # Errors
     /// The store's failures.

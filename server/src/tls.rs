@@ -1,5 +1,5 @@
-//! The server's TLS identity: a key born at each start that never leaves memory, and a certificate that
-//! only carries it. What vouches for the key is the evidence, whose claims have its SHA-256.
+//! The server's TLS identity: a key born at each start that never leaves memory, and a certificate
+//! that only carries it. What vouches for the key is the evidence, whose claims have its SHA-256.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,8 +26,8 @@ use tokio::net::TcpStream;
 use crate::config::ServerName;
 use crate::secret::{RandomError, random_array};
 
-/// The certificate's window is fixed: this machine's clock is the host's, and must not decide whether a
-/// client accepts the certificate. The key itself dies with the process.
+/// The certificate's window is fixed: this machine's clock is the host's, and must not decide
+/// whether a client accepts the certificate. The key itself dies with the process.
 const NOT_BEFORE: &str = "20250101000000Z";
 /// The last second that every X.509 library reads the same way (UTCTime ends with 2049).
 const NOT_AFTER: &str = "20491231235959Z";
@@ -73,7 +73,8 @@ impl TlsIdentity {
                 vec![CertificateDer::from(certificate)],
                 PrivatePkcs8KeyDer::from(key.private_key_to_pkcs8()?).into(),
             )?;
-        // No resumption and no early data: every connection is a full handshake that is verified anew.
+        // No resumption and no early data: every connection is a full handshake that is verified
+        // anew.
         server_config.session_storage = Arc::new(NoServerSessionStorage {});
         server_config.send_tls13_tickets = 0;
         server_config.max_early_data_size = 0;
@@ -81,8 +82,8 @@ impl TlsIdentity {
     }
 }
 
-/// A leaf that is its own trust anchor. Its extensions are those that OpenSSL's strict mode, which Python
-/// sets by default, asks for.
+/// A leaf that is its own trust anchor. Its extensions are those that OpenSSL's strict mode, which
+/// Python sets by default, asks for.
 fn certificate(key: &PKey<Private>, names: &[ServerName]) -> Result<X509, TlsError> {
     let mut name = X509NameBuilder::new()?;
     name.append_entry_by_nid(Nid::COMMONNAME, "Neo Secrets")?;
@@ -129,8 +130,8 @@ fn alternative_names(names: &[ServerName]) -> SubjectAlternativeName {
     extension
 }
 
-/// The exporter of one connection (RFC 9266), which binds evidence to it. `None` for what is no finished
-/// TLS connection of this listener.
+/// The exporter of one connection (RFC 9266), which binds evidence to it. `None` for what is no
+/// finished TLS connection of this listener.
 pub fn exporter(connection: &dyn std::any::Any) -> Option<Exporter> {
     let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
     let (_, session) = stream.get_ref();

@@ -115,7 +115,8 @@ impl Home {
         std::fs::write(path, json.to_string()).unwrap();
     }
 
-    /// Runs `neo-secrets` with an empty environment and a configuration folder of its own; `input` is its stdin.
+    /// Runs `neo-secrets` with an empty environment and a configuration folder of its own; `input`
+    /// is its stdin.
     pub fn cli(&self, arguments: &[&str], input: &str) -> Outcome {
         let mut child = Command::new(program("neo-secrets"))
             .args(arguments)

@@ -1,4 +1,5 @@
-//! A plain HTTPS client for tests: OpenSSL, one certificate trusted, raw HTTP/1.1. It verifies no evidence, as curl does not.
+//! A plain HTTPS client for tests: OpenSSL, one certificate trusted, raw HTTP/1.1. It verifies no
+//! evidence, as curl does not.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

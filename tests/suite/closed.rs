@@ -1,4 +1,5 @@
-//! A store that must not open: on another chip, image, policy or host_data, or changed from outside.
+//! A store that must not open: on another chip, image, policy or host_data, or changed from
+//! outside.
 
 use std::process::Stdio;
 

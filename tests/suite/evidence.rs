@@ -1,4 +1,5 @@
-//! Evidence as a client meets it: what is accepted, and each thing that is refused, by step and by name.
+//! Evidence as a client meets it: what is accepted, and each thing that is refused, by step and by
+//! name.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! What an idle instance costs. Memory is asserted; the time to readiness depends on the machine and is printed.
+//! What an idle instance costs. Memory is asserted; the time to readiness depends on the machine
+//! and is printed.
 
 use std::time::Instant;
 

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use neo_secrets_tests::appliance::{CONFIG, program};
 
-/// Texts that stand in the simulation's binary: if one is gone from there, this test proves nothing.
+/// Texts that stand in the simulation's binary: if one is gone from there, this test proves
+/// nothing.
 const MARKS: [&str; 4] =
     ["SIMULATED chip root", "SIMULATED endorsement key", "snp_simulator", "chip.json"];
 

@@ -48,7 +48,8 @@ fn try_start(data: &Path) -> Result<Run, String> {
     Ok(Run { child, port: port.parse().unwrap(), printed })
 }
 
-/// A chip whose vendor's keys are there already: making them takes seconds, and other tests make them.
+/// A chip whose vendor's keys are there already: making them takes seconds, and other tests make
+/// them.
 fn data_with_chip(folder: &Path) -> PathBuf {
     let data = folder.join("data of mine");
     std::fs::create_dir(&data).unwrap();

@@ -1,5 +1,5 @@
-//! Reports of real chips. They are not part of this repository: `$NEO_SECRETS_VECTORS` says where they
-//! are, or they lie in `../shared/vectors` beside it.
+//! Reports of real chips. They are not part of this repository: `$NEO_SECRETS_VECTORS` says where
+//! they are, or they lie in `../shared/vectors` beside it.
 
 use std::env;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The vendor: ARK, ASK or ASVK, VCEK or VLEK and CRL as drafts whose every field can be changed before
-//! they are signed. The keys are made once per process.
+//! The vendor: ARK, ASK or ASVK, VCEK or VLEK and CRL as drafts whose every field can be changed
+//! before they are signed. The keys are made once per process.
 
 use std::sync::OnceLock;
 use std::thread;

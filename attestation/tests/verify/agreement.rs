@@ -1,8 +1,8 @@
 //! Second opinions: the `sev` crate on signatures, OpenSSL's own X.509 on dates and names.
 //!
 //! `sev` takes a report apart and puts it together again before it hashes it, and guesses the product of
-//! a version 2 report by its chip id. Where the chip id is masked, or where a bit gets lost on the way,
-//! it has no answer to compare with.
+//! a version 2 report by its chip id. Where the chip id is masked, or where a bit gets lost on the
+//! way, it has no answer to compare with.
 
 use neo_secrets_attestation::endorsements::{Endorsement, Endorsements, VekKind};
 use neo_secrets_attestation::error::VerifyError;
@@ -37,7 +37,8 @@ fn sev_chain(endorsements: &Endorsements) -> Chain {
     Chain { ca, vek: certificate(vek) }
 }
 
-/// What `sev` says of a report: nothing where it can't take it apart, or loses something on the way.
+/// What `sev` says of a report: nothing where it can't take it apart, or loses something on the
+/// way.
 fn sev_verifies(chain: &Chain, raw: &[u8]) -> Option<bool> {
     let report = AttestationReport::from_bytes(raw).ok()?;
     let unchanged = report.to_bytes().ok()? == raw;
@@ -53,7 +54,8 @@ fn sev_agrees_on_chains() {
             verify_report(&vector.report, endorsements, &rules(), at(&vector))
         };
         assert!(ours(good).is_ok(), "{}", vector.name);
-        // A bit of the signature, at its end and at its beginning; the ARK's is pinned with all the rest.
+        // A bit of the signature, at its end and at its beginning; the ARK's is pinned with all the
+        // rest.
         for back in [1, 512] {
             let flip = |der: &[u8]| {
                 let mut der = der.to_vec();
@@ -91,7 +93,8 @@ fn sev_agrees_on_report_signatures() {
                 None => unanswered.push(field.name),
             }
         }
-        // Versions that it does not know, bits that it does not carry over, CPUIDs of other products.
+        // Versions that it does not know, bits that it does not carry over, CPUIDs of other
+        // products.
         for name in unanswered {
             let lost = ["VERSION", "RESERVED", "PADDING", "TCB", "KEY_INFO", "CPUID", "MIT_VECTOR"];
             assert!(lost.iter().any(|part| name.contains(part)), "{} {name}", vector.name);

@@ -96,7 +96,8 @@ fn expected(
                 VerifyError::TcbExtension { component, got, expected }
             }
         }),
-        // The lowest bit of family 0x19 or 0x1A leads out of it; that of model or stepping does not.
+        // The lowest bit of family 0x19 or 0x1A leads out of it; that of model or stepping does
+        // not.
         field::CPUID if byte == 0 => {
             let cpuid = Report::try_from(&spoilt.bytes[..]).unwrap().cpuid.unwrap();
             Some(VerifyError::Cpuid { got: cpuid, expected: product })

@@ -46,8 +46,8 @@ fn any_single_flipped_bit_of_a_genuine_report_is_refused() {
     }
 }
 
-/// What may stand where a certificate, a CRL or a report should: noise, or the real thing with some bytes replaced,
-/// left out and put in.
+/// What may stand where a certificate, a CRL or a report should: noise, or the real thing with some
+/// bytes replaced, left out and put in.
 fn spoilt(good: &[u8]) -> BoxedStrategy<Vec<u8>> {
     let good = good.to_vec();
     let len = good.len();

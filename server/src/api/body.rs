@@ -56,22 +56,23 @@ impl Body {
         })
     }
 
-    /// Reads and drops what is left of the body. Without that, the connection, which the client has verified,
-    /// would have to close, and be reset, which costs some clients the answer. A body that goes on for
-    /// too long even for this ends that way.
+    /// Reads and drops what is left of the body. Without that, the connection, which the client has
+    /// verified, would have to close, and be reset, which costs some clients the answer. A body
+    /// that goes on for too long even for this ends that way.
     pub async fn discard(&mut self) {
         let drop_all = async { while let Some(Ok(_)) = self.next().await {} };
         // In time or not, it is over.
         let _late = tokio::time::timeout(limits::DISCARD_TIMEOUT, drop_all).await;
     }
 
-    /// The bytes, wiped when dropped: one of them may be a secret's value. Best effort, since the connection's
-    /// own buffers are not ours to wipe.
+    /// The bytes, wiped when dropped: one of them may be a secret's value. Best effort, since the
+    /// connection's own buffers are not ours to wipe.
     async fn read(&mut self, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         if self.declares_more_than(bytes_max) {
             return Err(ApiError::PayloadTooLarge);
         }
-        // No more than `bytes_max`, as was just seen; in one piece, so that growing leaves no copies behind.
+        // No more than `bytes_max`, as was just seen; in one piece, so that growing leaves no
+        // copies behind.
         let declared = self.declared_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let mut bytes = Zeroizing::new(Vec::with_capacity(declared.unwrap_or_default()));
         let read_all = async {

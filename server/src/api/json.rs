@@ -1,5 +1,5 @@
-//! A strict reader of request bodies: one JSON object in UTF-8 whose every field is known, present once,
-//! and of its type. Errors name the field and the rule, which serde's derive does not.
+//! A strict reader of request bodies: one JSON object in UTF-8 whose every field is known, present
+//! once, and of its type. Errors name the field and the rule, which serde's derive does not.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -93,8 +93,8 @@ impl Call<'_> {
     }
 }
 
-/// A peer whose failures are counted together: an IPv4 address, or an IPv6 network of 64 bits, which one
-/// subscriber has all of.
+/// A peer whose failures are counted together: an IPv4 address, or an IPv6 network of 64 bits,
+/// which one subscriber has all of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(IpAddr);
 
@@ -151,8 +151,8 @@ pub fn entity_tag(revision: Revision) -> String {
     format!("\"{}\"", revision.0)
 }
 
-/// The revision that `If-Match` asks for; `None` where any will do. A well-formed tag that is not one of ours
-/// (a weak one, too) asks for revision 0, which no secret has.
+/// The revision that `If-Match` asks for; `None` where any will do. A well-formed tag that is not
+/// one of ours (a weak one, too) asks for revision 0, which no secret has.
 ///
 /// # Errors
 /// 400 for what is not one entity tag or `*`.

@@ -1,4 +1,5 @@
-//! The secure processor's channel: tries again while it is busy, and leaves it alone once it is dead.
+//! The secure processor's channel: tries again while it is busy, and leaves it alone once it is
+//! dead.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,8 @@ use crate::seal::{DerivedKey, KeyRequest};
 /// Bytes of a report.
 pub const REPORT_BYTES: usize = 1184;
 
-/// MSG_KEY_REQ of one start, at most: that of the slot, and one to re-wrap it after a TCB raise. Every
-/// request is one more chance that the firmware refuses it, which kills the channel.
+/// MSG_KEY_REQ of one start, at most: that of the slot, and one to re-wrap it after a TCB raise.
+/// Every request is one more chance that the firmware refuses it, which kills the channel.
 const KEY_REQUESTS_MAX: u8 = 2;
 
 /// One machine's secure processor. Calls block.
@@ -34,8 +35,8 @@ pub enum ProcessorState {
     Working,
     /// The last call failed; the next one may not.
     Failing(String),
-    /// The device or the firmware failed in a way that ends the channel until the machine restarts. No
-    /// further call is made.
+    /// The device or the firmware failed in a way that ends the channel until the machine restarts.
+    /// No further call is made.
     Dead(String),
 }
 
@@ -76,7 +77,8 @@ impl Processor {
         self.lock().clone()
     }
 
-    /// A report over this REPORT_DATA: the raw bytes. While the processor is busy it is asked again, until
+    /// A report over this REPORT_DATA: the raw bytes. While the processor is busy it is asked
+    /// again, until
     /// `patience` is over; `None` has no end but [`Processor::stop`].
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! The real secure processor: Linux's `/dev/sev-guest` and the certificates in the data folder. The only
-//! unsafe code of this package.
+//! The real secure processor: Linux's `/dev/sev-guest` and the certificates in the data folder. The
+//! only unsafe code of this package.
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -19,7 +19,8 @@ use crate::limits;
 
 const DEVICE: &str = "/dev/sev-guest";
 const MESSAGE_VERSION: u8 = 1;
-/// The high half of `exitinfo2` where the host asks to try again later (GHCB specification, SNP guest request).
+/// The high half of `exitinfo2` where the host asks to try again later (GHCB specification, SNP
+/// guest request).
 const HOST_BUSY: u64 = 2;
 
 /// `struct snp_guest_request_ioctl` of `linux/sev-guest.h`.
@@ -85,8 +86,9 @@ impl Platform for SnpDevice {
             response: (&raw mut response).expose_provenance() as u64,
             exitinfo2: 0,
         };
-        // SAFETY: the device is open; `message` is the struct of this ioctl's number, and lives for the
-        // call. The kernel reads a `struct snp_report_req` (96 bytes) at `request` and writes at most a
+        // SAFETY: the device is open; `message` is the struct of this ioctl's number, and lives for
+        // the call. The kernel reads a `struct snp_report_req` (96 bytes) at `request` and writes
+        // at most a
         // `struct snp_report_resp` (4000 bytes) at `response`; both live for the call, are of that size,
         // and nobody else uses them.
         let outcome = unsafe { ioctl::guest_report(self.device.as_raw_fd(), &raw mut message) };
@@ -105,8 +107,8 @@ impl Platform for SnpDevice {
             response: response.as_mut_ptr().expose_provenance() as u64,
             exitinfo2: 0,
         };
-        // SAFETY: as in `report`; the kernel reads a `struct snp_derived_key_req` (32 bytes) at `request`,
-        // and writes at most a `struct snp_derived_key_resp` (64 bytes) at `response`.
+        // SAFETY: as in `report`; the kernel reads a `struct snp_derived_key_req` (32 bytes) at
+        // `request`, and writes at most a `struct snp_derived_key_resp` (64 bytes) at `response`.
         let outcome =
             unsafe { ioctl::guest_derived_key(self.device.as_raw_fd(), &raw mut message) };
         finish(outcome, message.exitinfo2)?;
@@ -130,8 +132,8 @@ impl Platform for SnpDevice {
     }
 }
 
-/// What the kernel's answer means. It tries again by itself while the host is busy, for a minute; what it
-/// gives up on with another error than these, it never sends again.
+/// What the kernel's answer means. It tries again by itself while the host is busy, for a minute;
+/// what it gives up on with another error than these, it never sends again.
 fn finish(outcome: nix::Result<i32>, exitinfo2: u64) -> Result<(), PlatformError> {
     match outcome {
         Ok(_) => Ok(()),

@@ -199,7 +199,8 @@ impl Slot {
         Ok(slot)
     }
 
-    /// The key in the slot, under the key that the firmware derived for the slot's TCB on this machine.
+    /// The key in the slot, under the key that the firmware derived for the slot's TCB on this
+    /// machine.
     pub(super) fn open(
         &self,
         kind: SlotKind,
@@ -211,7 +212,8 @@ impl Slot {
         kek.unwrap(&self.wrap_context(kind, header), self.wrapped)
     }
 
-    /// What is recorded differently from this boot; tells people why a slot did not open, and decides nothing.
+    /// What is recorded differently from this boot; tells people why a slot did not open, and
+    /// decides nothing.
     pub(super) fn differences(&self, boot: &BootIdentity) -> Differences {
         let Self {
             salt,
@@ -237,8 +239,9 @@ impl Slot {
         )
     }
 
-    /// What identifies the VM is this boot's; of the file only the salt and the TCB enter, and the TCB has been bounded.
-    /// HOST_DATA and the ID block's keys enter here too, so that nothing rests on the firmware's always mixing them.
+    /// What identifies the VM is this boot's; of the file only the salt and the TCB enter, and the
+    /// TCB has been bounded. HOST_DATA and the ID block's keys enter here too, so that nothing
+    /// rests on the firmware's always mixing them.
     fn kek(
         &self,
         kind: SlotKind,

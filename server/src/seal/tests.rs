@@ -12,7 +12,8 @@ use sha2::Sha256;
 use std::cell::RefCell;
 use std::convert::Infallible;
 
-/// A chip of the tests: its derived keys are an HMAC over the request and what firmware always mixes in.
+/// A chip of the tests: its derived keys are an HMAC over the request and what firmware always
+/// mixes in.
 pub(crate) struct Chip {
     secret: [u8; 32],
     pub(crate) report: Report,
@@ -260,7 +261,8 @@ fn another_machine_does_not_open_and_names_what_differs() {
         assert_eq!(differences.0, expected);
         assert_eq!(chip.requests.borrow().len(), 1);
     }
-    // The same identity on a chip with another secret: nothing recorded differs, and it stays closed.
+    // The same identity on a chip with another secret: nothing recorded differs, and it stays
+    // closed.
     let mut twin = Chip::new(1);
     twin.secret = [9; 32];
     let UnsealError::Key { differences } = error(open(&twin, &bytes)) else { panic!() };
@@ -378,7 +380,8 @@ fn slots_and_tables_of_other_stores_are_refused() {
     let chip = Chip::new(1);
     let (own, ..) = sealed(&chip);
     let (foreign, ..) = sealed(&chip);
-    // A slot of another table with the same header: it opens, and its root key does not authenticate this table.
+    // A slot of another table with the same header: it opens, and its root key does not
+    // authenticate this table.
     let bytes = own.to_bytes();
     let swapped = [&foreign.to_bytes()[..5 + 244], &bytes[5 + 244..]].concat();
     assert!(matches!(error(open(&chip, &swapped)), UnsealError::TableForged));

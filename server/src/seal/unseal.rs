@@ -1,4 +1,5 @@
-//! Opening a slot table: the checks before the firmware is asked, the unwrapping, the wrapping anew.
+//! Opening a slot table: the checks before the firmware is asked, the unwrapping, the wrapping
+//! anew.
 
 use super::slots::{Slot, SlotKind, SlotTable, SlotTableError};
 use super::{BootIdentity, DerivedKey, Differences, KeyRequest, tcb_floor};
@@ -33,8 +34,8 @@ pub enum UnsealError<E> {
         /// What is recorded differently.
         differences: Differences,
     },
-    /// This machine's firmware is older than the one the store was sealed with, and can't derive its
-    /// key. It was not asked.
+    /// This machine's firmware is older than the one the store was sealed with, and can't derive
+    /// its key. It was not asked.
     #[error(
         "this machine's TCB is below the key slot's ({}): update its firmware ({differences})",
         Shortfall(shortfall)
@@ -48,7 +49,8 @@ pub enum UnsealError<E> {
     /// The firmware was asked and gave no key.
     #[error("the firmware gave no key: {0}")]
     Derive(E),
-    /// The machine's key does not open the slot: the store is sealed to another machine, or the slot was changed.
+    /// The machine's key does not open the slot: the store is sealed to another machine, or the
+    /// slot was changed.
     #[error("the machine's key does not open the key slot: {differences}")]
     Key {
         /// What is recorded differently.
@@ -93,7 +95,8 @@ pub(crate) struct Opened {
 /// A table that stayed closed; the instance key's public half where its own slot opened.
 pub(crate) type NotOpened<E> = (UnsealError<E>, Option<PublicKey>);
 
-/// Opens the table of the store that `header` names. Asks for one key, and after a TCB raise for a second one.
+/// Opens the table of the store that `header` names. Asks for one key, and after a TCB raise for a
+/// second one.
 pub(crate) fn unseal<E: fmt::Display>(
     header: &Header,
     table: &SlotTable,
@@ -122,7 +125,8 @@ pub(crate) fn unseal<E: fmt::Display>(
     Ok(Opened { root, rewrapped })
 }
 
-/// The TCB to ask for: the slot's, which the file may have from anyone, between the floor and this boot's.
+/// The TCB to ask for: the slot's, which the file may have from anyone, between the floor and this
+/// boot's.
 fn sealed_tcb<E>(slot: &Slot, boot: &BootIdentity) -> Result<Tcb, UnsealError<E>> {
     let differences = || slot.differences(boot);
     let tcb = slot
@@ -138,7 +142,8 @@ fn sealed_tcb<E>(slot: &Slot, boot: &BootIdentity) -> Result<Tcb, UnsealError<E>
     Ok(tcb)
 }
 
-/// The instance key, where its slot opens; the slot has to be of the TCB that the key was derived for.
+/// The instance key, where its slot opens; the slot has to be of the TCB that the key was derived
+/// for.
 fn open_identity(
     header: &Header,
     table: &SlotTable,

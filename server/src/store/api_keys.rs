@@ -38,8 +38,8 @@ fn home<'a>(access: &Access<'a>, account: AccountId) -> Result<Home<'a>, StoreFa
     access.account(account).map(Home::Account)
 }
 
-/// Who holds the token with this hash. An unknown one is looked up to its end through the decoy, an expired key:
-/// the same reads and the same answer.
+/// Who holds the token with this hash. An unknown one is looked up to its end through the decoy, an
+/// expired key: the same reads and the same answer.
 pub(super) fn authenticate(
     access: &Access<'_>,
     hash: &TokenHash,
@@ -71,8 +71,8 @@ pub(super) fn authenticate(
     }
 }
 
-/// Whether the key behind a grant still stands when its write is made, and still has the token that it came with:
-/// revoking a key, or taking a token from it, also stops what it has under way.
+/// Whether the key behind a grant still stands when its write is made, and still has the token that
+/// it came with: revoking a key, or taking a token from it, also stops what it has under way.
 pub(super) fn check_standing<R: Right>(
     access: &Access<'_>,
     grant: &Grant<R>,

@@ -1,4 +1,5 @@
-//! What stands in a sealed record (STORE.md §6). Every field is parsed by the parser that admitted it.
+//! What stands in a sealed record (STORE.md §6). Every field is parsed by the parser that admitted
+//! it.
 
 use crate::access::{Globs, Permissions, Scope};
 use crate::keys::TokenHash;

@@ -1,4 +1,5 @@
-//! What reading and writing records needs beside the bytes: the keys, the limits, the claim's state.
+//! What reading and writing records needs beside the bytes: the keys, the limits, the claim's
+//! state.
 
 use crate::access::Token;
 use crate::keys::{

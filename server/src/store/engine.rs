@@ -1,5 +1,5 @@
-//! The seam to the engine. It is trusted for nothing: its errors and panics end in named states, and what it
-//! gives back is bytes for [`super::record`] to open.
+//! The seam to the engine. It is trusted for nothing: its errors and panics end in named states,
+//! and what it gives back is bytes for [`super::record`] to open.
 
 use crate::limits::ENGINE_CACHE_BYTES;
 use crate::store::error::StoreFailure;
@@ -114,16 +114,16 @@ impl Engine {
         guarded(|| Ok(Snapshot(self.database()?.begin_read()?.open_table(RECORDS)?)))
     }
 
-    /// One transaction: what `work` writes becomes durable as a whole before this returns, where `work` says that
-    /// there is something to commit; else nothing happens.
+    /// One transaction: what `work` writes becomes durable as a whole before this returns, where
+    /// `work` says that there is something to commit; else nothing happens.
     pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&mut Batch<'_>) -> Result<(T, Commit), EngineError>,
     ) -> Result<T, EngineError> {
         guarded(|| {
             let mut transaction = self.database()?.begin_write()?;
-            // The state of the allocator goes along, and the commit has two phases: a crash can't leave the file
-            // to be guessed at.
+            // The state of the allocator goes along, and the commit has two phases: a crash can't
+            // leave the file to be guessed at.
             transaction.set_quick_repair(true);
             let (answer, commit) = work(&mut Batch(transaction.open_table(RECORDS)?))?;
             match commit {
@@ -176,7 +176,8 @@ pub(super) enum Order {
 }
 
 impl Snapshot {
-    /// Shows each record whose key begins with `prefix`, after the first `skipped`, until `visit` breaks.
+    /// Shows each record whose key begins with `prefix`, after the first `skipped`, until `visit`
+    /// breaks.
     pub(super) fn scan(
         &self,
         prefix: &[u8],

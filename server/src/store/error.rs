@@ -8,13 +8,15 @@ pub enum StoreFailure {
     /// A write failed earlier, or the store is closing. Nothing works until it is opened again.
     #[error("the store is unavailable until it is opened again")]
     Unavailable,
-    /// A record did not open, or one that another names is not there: the file was changed from outside.
+    /// A record did not open, or one that another names is not there: the file was changed from
+    /// outside.
     #[error("a record of kind {kind} is damaged")]
     Damaged {
         /// The kind of the record.
         kind: &'static str,
     },
-    /// The key, or its token, was revoked since it authenticated: the write was not made. Answer as if it had not authenticated.
+    /// The key, or its token, was revoked since it authenticated: the write was not made. Answer as
+    /// if it had not authenticated.
     #[error("the key was revoked")]
     KeyRevoked,
 }

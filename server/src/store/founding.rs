@@ -56,8 +56,9 @@ pub struct ClaimAnswer {
     pub admin_token: Token,
 }
 
-/// Why no store was made. Nothing is left behind, but for one case: where the folder's sync fails after the rename,
-/// a whole store stands there, and its owner repeats the claim once the server has been started again.
+/// Why no store was made. Nothing is left behind, but for one case: where the folder's sync fails
+/// after the rename, a whole store stands there, and its owner repeats the claim once the server
+/// has been started again.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// There is a file already; it is left as it is.
@@ -149,7 +150,8 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
             .is_some_and(|suffix| suffix.len() == 8 && HEXLOWER.decode(suffix).is_ok());
         if is_leftover {
             match std::fs::remove_file(folder(path).join(name)) {
-                // Another claim is at work, and has moved its own; one of the two will find the place taken.
+                // Another claim is at work, and has moved its own; one of the two will find the
+                // place taken.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }

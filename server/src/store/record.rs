@@ -77,7 +77,8 @@ fn engine_key(account: AccountId, kind: Kind, rest: &[u8]) -> Vec<u8> {
     [account.as_bytes(), &[kind as u8][..], rest].concat()
 }
 
-/// Where a record with the body `B` stands. Its kind is `B`'s, so that no record is opened as another kind.
+/// Where a record with the body `B` stands. Its kind is `B`'s, so that no record is opened as
+/// another kind.
 pub(super) struct Address<B> {
     account: AccountId,
     key: Vec<u8>,
@@ -329,7 +330,8 @@ mod tests {
         assert_eq!(open(&header, &key, &elsewhere, &bytes).err(), Some(damaged));
     }
 
-    /// Whoever has the key seals as STORE.md says, or nothing opens: length, padding, echo, exact end.
+    /// Whoever has the key seals as STORE.md says, or nothing opens: length, padding, echo, exact
+    /// end.
     #[test]
     fn what_is_sealed_differently_does_not_open() {
         let header = Header { store_id: StoreId([7; 16]) };

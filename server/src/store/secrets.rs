@@ -25,8 +25,8 @@ fn find(
     Ok(body.filter(|body| scope.reaches(&body.name)))
 }
 
-/// The name index has to lead to a secret before it is changed or its value read: where it does not, its name may
-/// have been given away.
+/// The name index has to lead to a secret before it is changed or its value read: where it does
+/// not, its name may have been given away.
 fn check_name(
     access: &Access<'_>,
     account: &AccountKeys,

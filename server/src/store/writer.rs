@@ -1,5 +1,5 @@
-//! The one writer: a thread that takes all writes that wait, makes them in one transaction, commits once, and
-//! then answers. A lone write is not delayed.
+//! The one writer: a thread that takes all writes that wait, makes them in one transaction, commits
+//! once, and then answers. A lone write is not delayed.
 
 use crate::limits::{WRITE_BATCH, WRITE_QUEUE};
 use crate::store::core::{Access, Core};
@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// One write: tries it in the batch, and gives its answer for after the commit. Dropped, it answers Unavailable.
+/// One write: tries it in the batch, and gives its answer for after the commit. Dropped, it answers
+/// Unavailable.
 type Job = Box<dyn FnOnce(&mut Batch<'_>, &Core) -> Result<(Answer, Commit), EngineError> + Send>;
 type Answer = Box<dyn FnOnce() + Send>;
 
@@ -71,8 +72,9 @@ impl Writer {
         Ok(Self { shared, queue: ArcSwapOption::from_pointee(sender), open, thread })
     }
 
-    /// Has `write` made by the writer: what it puts into the changes is durable when this answers with its
-    /// success, and nothing of it is made where it fails. The write happens even if nobody waits for the answer.
+    /// Has `write` made by the writer: what it puts into the changes is durable when this answers
+    /// with its success, and nothing of it is made where it fails. The write happens even if nobody
+    /// waits for the answer.
     pub(super) async fn submit<T, E>(
         &self,
         write: impl FnOnce(&Access<'_>, &mut Changes) -> Result<T, E> + Send + 'static,
@@ -144,8 +146,8 @@ fn run(mut engine: Engine, shared: &Shared, mut queue: mpsc::Receiver<Job>) {
         match commit_batch(&engine, shared, jobs) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
             Err(error) => {
-                // What the file holds now is unknown until it is opened again. The batch's answers were dropped: all
-                // of it is Unavailable, and so is everything from here on.
+                // What the file holds now is unknown until it is opened again. The batch's answers
+                // were dropped: all of it is Unavailable, and so is everything from here on.
                 tracing::error!(%error, "the store failed and is unavailable until it is opened again");
                 // Those that wait in the queue are dropped with it.
                 break;

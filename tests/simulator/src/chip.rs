@@ -133,8 +133,8 @@ impl Chip {
         }
     }
 
-    /// The key that signs its reports at this TCB: always the same for the same chip (VLEK: the same
-    /// provider) and TCB, another for each TCB.
+    /// The key that signs its reports at this TCB: always the same for the same chip (VLEK: the
+    /// same provider) and TCB, another for each TCB.
     ///
     /// # Errors
     /// OpenSSL's.

@@ -1,4 +1,5 @@
-//! What a client needs to verify an instance on a simulated chip: the root, reference.json, policy.json.
+//! What a client needs to verify an instance on a simulated chip: the root, reference.json,
+//! policy.json.
 
 use std::path::Path;
 
@@ -48,8 +49,8 @@ pub fn write_client_files(
     Ok(())
 }
 
-/// The reference values that fit the chip's guest. They say of its digest that it covers the image, as
-/// that of a measured boot would; the simulated root says that it is made up.
+/// The reference values that fit the chip's guest. They say of its digest that it covers the image,
+/// as that of a measured boot would; the simulated root says that it is made up.
 pub fn reference(chip: &Chip) -> ReferenceValues {
     let guest = &chip.settings.guest;
     ReferenceValues {
@@ -72,8 +73,8 @@ pub fn reference(chip: &Chip) -> ReferenceValues {
     }
 }
 
-/// A policy that this chip meets as it leaves the imaginary factory, for a server with this configuration.
-/// The floors are the server's own.
+/// A policy that this chip meets as it leaves the imaginary factory, for a server with this
+/// configuration. The floors are the server's own.
 pub fn policy(chip: &Chip, config: AttestedConfig, now: OffsetDateTime) -> Policy {
     let settings = &chip.settings;
     let chip_id = ChipId(settings.chip_id.padded());

@@ -97,7 +97,8 @@ pub fn null() -> Vec<u8> {
     value(0x05, &[])
 }
 
-/// Time of a certificate, in UTC: UTCTime until 2049, GeneralizedTime from 2050 (RFC 5280 §4.1.2.5).
+/// Time of a certificate, in UTC: UTCTime until 2049, GeneralizedTime from 2050 (RFC 5280
+/// §4.1.2.5).
 pub fn time(at: OffsetDateTime) -> Vec<u8> {
     let at = at.to_offset(time::UtcOffset::UTC);
     let rest = format!(

@@ -69,7 +69,8 @@ impl Faults {
         self.state().plans.push(Plan { fault, spared: 0, times: Some(times) });
     }
 
-    /// Every request that this fault can befall fails with it, from now on but for the first `spared`.
+    /// Every request that this fault can befall fails with it, from now on but for the first
+    /// `spared`.
     pub fn for_ever_after(&self, spared: u32, fault: Fault) {
         self.state().plans.push(Plan { fault, spared, times: None });
     }

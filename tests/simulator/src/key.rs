@@ -78,7 +78,8 @@ fn select_root(root_key_select: u32, chip: &Chip) -> Result<Root, u32> {
     Ok(Root::Endorsement(signer))
 }
 
-/// The MSG_KEY_RSP: status, 28 reserved bytes, the key; all zeros but for the status where it is refused.
+/// The MSG_KEY_RSP: status, 28 reserved bytes, the key; all zeros but for the status where it is
+/// refused.
 ///
 /// # Errors
 /// OpenSSL's.
@@ -116,8 +117,8 @@ fn check(request: &KeyRequest, chip: &Chip) -> Result<Root, u32> {
     select_root(request.root_key_select, chip)
 }
 
-/// Selected fields enter the key, and always the root's kind, the selection, the VMPL, HOST_DATA and the
-/// digests of the ID block's keys.
+/// Selected fields enter the key, and always the root's kind, the selection, the VMPL, HOST_DATA
+/// and the digests of the ID block's keys.
 fn mix(request: &KeyRequest, root: &[u8; 32], guest: &Guest) -> Zeroizing<[u8; 32]> {
     let selected = |bit: u64| request.guest_field_select & bit != 0;
     let mut info = b"SIMULATED derived key".to_vec();

@@ -22,7 +22,8 @@ use folder::{Folder, FolderError, UNPROVEN_CERTIFICATE};
 use probe::Answer;
 use server::{Server, ServerError};
 
-/// The server looks at its chip and its store while it already listens; ten times what that ever takes.
+/// The server looks at its chip and its store while it already listens; ten times what that ever
+/// takes.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at a server that is still starting.
 const START_PAUSE: Duration = Duration::from_millis(20);
@@ -146,7 +147,8 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     }
 }
 
-/// Brings the instance to where a user can work with it; returns only when that fails or the server ends.
+/// Brings the instance to where a user can work with it; returns only when that fails or the server
+/// ends.
 async fn serve(server: &mut Server, programs: &Programs, folder: &Folder) -> Result<(), RunError> {
     let listening = server.listening().await?;
     let url = format!("https://localhost:{}", listening.port());

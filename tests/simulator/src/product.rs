@@ -74,7 +74,8 @@ impl Tcb {
     }
 }
 
-/// Whether no component of `a` is above that of `b`; bytes without a component count as one of level 0.
+/// Whether no component of `a` is above that of `b`; bytes without a component count as one of
+/// level 0.
 pub(crate) fn tcb_at_most(a: [u8; 8], b: [u8; 8]) -> bool {
     a.iter().zip(b).all(|(a, b)| *a <= b)
 }

@@ -1,7 +1,8 @@
-//! The ATTESTATION_REPORT as the firmware writes it (AMD publication 56860, table "ATTESTATION_REPORT").
+//! The ATTESTATION_REPORT as the firmware writes it (AMD publication 56860, table
+//! "ATTESTATION_REPORT").
 //!
-//! Written from the table, field after field, and apart from the attestation crate's parser, so that
-//! each checks the other.
+//! Written from the table, field after field, and apart from the attestation crate's parser, so
+//! that each checks the other.
 
 use openssl::bn::BigNumRef;
 use openssl::ec::EcKeyRef;

@@ -391,8 +391,8 @@ pub const POLICY_DEBUG: u64 = 1 << 19;
 const POLICY_ABI: u64 = 0x0133;
 
 impl Default for Guest {
-    /// A guest without an ID block, whose launch digest is readable text, so that nobody takes it for
-    /// the digest of an image.
+    /// A guest without an ID block, whose launch digest is readable text, so that nobody takes it
+    /// for the digest of an image.
     fn default() -> Self {
         let text = concat!("SIMULATED launch digest, version ", env!("CARGO_PKG_VERSION"));
         let mut measurement = [b'.'; 48];

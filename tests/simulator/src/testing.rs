@@ -1,4 +1,5 @@
-//! What many tests need: vendor keys that are made once, and chips of every kind without a rate limit.
+//! What many tests need: vendor keys that are made once, and chips of every kind without a rate
+//! limit.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

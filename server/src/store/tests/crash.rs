@@ -1,5 +1,5 @@
-//! Power is cut at every write and every sync of a working life, a thousand times and more: what was answered is
-//! there, and nothing is there by half.
+//! Power is cut at every write and every sync of a working life, a thousand times and more: what
+//! was answered is there, and nothing is there by half.
 
 use super::audit::{Contents, audit};
 use super::disk::{Event, Fate};
@@ -42,7 +42,8 @@ struct Life {
     steps: Vec<Step>,
 }
 
-/// A store's life: creations, updates and deletions, one by one and many at once, keys now and then.
+/// A store's life: creations, updates and deletions, one by one and many at once, keys now and
+/// then.
 fn live(steps: usize) -> Life {
     let (disk, chip) = (Disk::logging(), Chip::new(1));
     let (store, claim) = found(&disk, &chip, LIMITS);
@@ -107,7 +108,8 @@ async fn write(
     }
 }
 
-/// The disk's image when power fails after `position` events: all that was synced, and of the rest what fate says.
+/// The disk's image when power fails after `position` events: all that was synced, and of the rest
+/// what fate says.
 fn cut(synced: &[u8], unsynced: &[Event], mut fate: impl FnMut(&Event) -> Fate) -> Vec<u8> {
     let mut image = synced.to_vec();
     for event in unsynced {
@@ -243,7 +245,8 @@ fn a_failing_disk_makes_the_store_unavailable_until_it_is_opened_again() {
         let answered = instance.store().stats().writes;
         instance.reopen();
         let contents = audit(instance.store()).unwrap();
-        // What was answered is there (the first write of all was the claim's settling); one more may be.
+        // What was answered is there (the first write of all was the claim's settling); one more
+        // may be.
         let writes = contents.len() as u64 + 1;
         assert!(writes == answered || writes == answered + 1, "{writes} of {answered}");
         assert!(contents.contains_key("kept"));

@@ -1,5 +1,5 @@
-//! Files that were flipped, cut, and records that were moved: an error or a named closed state, and never
-//! "missing" for a record that does not open.
+//! Files that were flipped, cut, and records that were moved: an error or a named closed state, and
+//! never "missing" for a record that does not open.
 
 use super::super::engine::{Changes, Commit, Engine};
 use super::super::record::{Address, Kind};
@@ -129,7 +129,8 @@ fn no_cut_file_is_taken_for_the_truth() {
         let context = format!("cut to {length}");
         let cut = image[..length].to_vec();
         assert_eq!(outcome(cut.clone(), &chip, &claim, &truth, &context), Outcome::Refused);
-        // Filled up with zeros again: what a lost part of a disk looks like. It may have been unused.
+        // Filled up with zeros again: what a lost part of a disk looks like. It may have been
+        // unused.
         let mut zeroed = cut;
         zeroed.resize(image.len(), 0);
         assert_ne!(outcome(zeroed, &chip, &claim, &truth, &context), Outcome::Aged);
@@ -278,8 +279,9 @@ fn a_name_that_was_given_away_is_noticed() {
     runtime.block_on(store.delete_secret(admin.grant().unwrap(), second.id)).unwrap();
 }
 
-/// Uses every verb on whatever stands there. What is aged or missing can't be told from the truth yet (STORE.md, 8),
-/// but nothing that was never written is read, and no counter that is wrong ends the store.
+/// Uses every verb on whatever stands there. What is aged or missing can't be told from the truth
+/// yet (STORE.md, 8), but nothing that was never written is read, and no counter that is wrong ends
+/// the store.
 fn use_up(store: &Store, claim: &ClaimAnswer, runtime: &Runtime, context: &str) {
     let fine = |failure: &StoreFailure| {
         assert_ne!(failure, &StoreFailure::Unavailable, "{context}");
@@ -386,7 +388,8 @@ fn no_mix_of_old_and_new_records_is_more_than_aged() {
 
 #[test]
 fn an_older_file_opens_for_what_it_is() {
-    // Rollback is not noticed yet (STORE.md, 8): the older state is whole, and that is all that holds.
+    // Rollback is not noticed yet (STORE.md, 8): the older state is whole, and that is all that
+    // holds.
     let mut instance = Instance::new();
     instance.create("a", "v").unwrap();
     drop(instance.store.take());

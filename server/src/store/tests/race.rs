@@ -218,7 +218,8 @@ fn a_claim_repeated_while_its_tokens_are_used_leaves_one_answer() {
         let outcomes = runtime.block_on(tasks.join_all());
         let used = outcomes.iter().any(|outcome| matches!(outcome, Ok(true)));
         let answers: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
-        // Once a token has been used, no claim is repeated: all the answers came before, and killed it.
+        // Once a token has been used, no claim is repeated: all the answers came before, and killed
+        // it.
         assert!(!used || answers.is_empty());
         let mut tokens: Vec<_> = answers.iter().map(|answer| &answer.admin_token).collect();
         tokens.push(&first.admin_token);

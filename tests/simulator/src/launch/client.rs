@@ -42,8 +42,9 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Verifies the instance, keeps what was verified in `profile.json`, and writes the certificate. A claimed
-    /// instance's key is that of our own store: where the profile was lost, it is pinned again.
+    /// Verifies the instance, keeps what was verified in `profile.json`, and writes the
+    /// certificate. A claimed instance's key is that of our own store: where the profile was lost,
+    /// it is pinned again.
     ///
     /// # Errors
     /// `Failed` where the evidence is refused, `Start`.
@@ -56,7 +57,8 @@ impl Client<'_> {
         run("verify", command).await
     }
 
-    /// Claims the instance with `owner.pem`; leaves `owner.key` and `admin.key`, and pins the instance.
+    /// Claims the instance with `owner.pem`; leaves `owner.key` and `admin.key`, and pins the
+    /// instance.
     ///
     /// # Errors
     /// `Failed` where the instance is another's, `Start`.

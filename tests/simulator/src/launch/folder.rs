@@ -112,8 +112,8 @@ impl Folder {
         self.client_folder().join(name)
     }
 
-    /// Takes away `server.pem` of an earlier start, and makes what is missing: the owner's key pair, the
-    /// configuration that names it, the chip; then writes the client's files.
+    /// Takes away `server.pem` of an earlier start, and makes what is missing: the owner's key
+    /// pair, the configuration that names it, the chip; then writes the client's files.
     ///
     /// # Errors
     /// What is broken, by name.

@@ -1,4 +1,5 @@
-//! What to type next: every line works when it is pasted into another shell in the repository's root.
+//! What to type next: every line works when it is pasted into another shell in the repository's
+//! root.
 
 use std::path::Path;
 
@@ -11,7 +12,8 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A path as a command in the repository's root writes it: relative to the root where it lies inside.
+/// A path as a command in the repository's root writes it: relative to the root where it lies
+/// inside.
 pub fn path_from(root: &Path, path: &Path) -> String {
     match path.strip_prefix(root) {
         Ok(inside) => format!("./{}", inside.display()),

@@ -1,4 +1,5 @@
-//! One GET over TLS, to learn whether the server is ready and whether its certificate serves `curl --cacert`.
+//! One GET over TLS, to learn whether the server is ready and whether its certificate serves `curl
+//! --cacert`.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -21,8 +22,9 @@ pub struct Answer {
     pub body: String,
 }
 
-/// GET /readyz. With a certificate, the connection is verified against it for the name `localhost`, as curl
-/// does; without one it only asks whether somebody is ready, and nothing rests on the answer.
+/// GET /readyz. With a certificate, the connection is verified against it for the name `localhost`,
+/// as curl does; without one it only asks whether somebody is ready, and nothing rests on the
+/// answer.
 ///
 /// # Errors
 /// What the network, TLS or HTTP say.

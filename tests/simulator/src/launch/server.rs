@@ -70,7 +70,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server; its standard error goes to the log, and the log of the last start is kept.
+    /// Starts the server; its standard error goes to the log, and the log of the last start is
+    /// kept.
     ///
     /// # Errors
     /// `Start`, `Log`.
@@ -131,7 +132,8 @@ impl Server {
     pub async fn stop(mut self) -> Result<(), ServerError> {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(pid) = pid {
-            // It may just have ended by the same signal to the process group: then there is none to signal.
+            // It may just have ended by the same signal to the process group: then there is none to
+            // signal.
             let _gone = kill_process(pid, Signal::TERM);
         }
         let log = self.log.clone();
@@ -147,7 +149,8 @@ impl Server {
     }
 }
 
-/// A server that is still starting has no handler: the signal itself ends it, ours or the process group's.
+/// A server that is still starting has no handler: the signal itself ends it, ours or the process
+/// group's.
 fn ended_as_asked(status: ExitStatus) -> bool {
     let asked = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
     status.signal().is_some_and(|signal| asked.contains(&signal))
