@@ -22,7 +22,7 @@ pub use crate::seal::{Rewrap, UnsealError};
 use engine::{Changes, Snapshot};
 pub use error::{
     AuthError, ClaimAgainError, CreateKeyError, CreateSecretError, DeleteSecretError, ReadError,
-    RevokeKeyError, RotateKeyError, StoreFailure, UpdateSecretError,
+    RevokeKeyError, RollbackSecretError, RotateKeyError, StoreFailure, UpdateSecretError,
 };
 pub use founding::{ClaimAnswer, CreateError, Founding};
 pub(crate) use header::Header;
@@ -222,6 +222,25 @@ impl Store {
     ) -> Result<Secret, UpdateSecretError> {
         self.write(grant, move |access, changes, grant| {
             secrets::update(access, changes, grant, (id, change, expected), now)
+        })
+        .await
+    }
+
+    /// Makes a kept version's value the newest version; where `expected` is given, only from that
+    /// revision.
+    ///
+    /// # Errors
+    /// See [`RollbackSecretError`]; nothing is written then.
+    pub async fn rollback_secret(
+        &self,
+        grant: Grant<Write>,
+        id: SecretId,
+        version: Version,
+        expected: Option<Revision>,
+        now: Timestamp,
+    ) -> Result<Secret, RollbackSecretError> {
+        self.write(grant, move |access, changes, grant| {
+            secrets::rollback(access, changes, grant, (id, version, expected), now)
         })
         .await
     }

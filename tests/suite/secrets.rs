@@ -1,8 +1,9 @@
 //! Secrets through the API: metadata, versions, `If-Match`, pages, and what survives a restart.
 
-use neo_secrets_tests::appliance::Home;
+use neo_secrets_tests::appliance::{CONFIG, Home, chip};
 use neo_secrets_tests::http::Connection;
 use serde_json::{Value, json};
+use snp_simulator::Product;
 
 fn create(connection: &mut Connection, key: &str, body: Value) -> Value {
     let answer = connection.call("POST", "/v1/secrets", key, Some(&body));
@@ -44,6 +45,93 @@ fn updates_make_versions_and_revisions() {
     assert!(got.json().get("value").is_none());
     c.call("PUT", "/v1/secrets/sec_123456789", &key, Some(&json!({"value": "x"})))
         .error(404, "NOT_FOUND");
+}
+
+#[test]
+fn a_rollback_makes_the_old_value_a_new_version() {
+    let home = Home::new(&chip(Product::Genoa), &format!("{CONFIG}[limits]\nversions_kept = 3\n"));
+    let appliance = home.start();
+    let key = appliance.claim().admin;
+    let mut c = appliance.connect();
+    let key_of = |c: &mut Connection, body: Value| {
+        let made = c.call("POST", "/v1/api-keys", &key, Some(&body)).json();
+        let text = |field: &str| made[field].as_str().unwrap().to_owned();
+        (text("id"), text("key"))
+    };
+    let admin_id = {
+        let listed = c.call("GET", "/v1/api-keys", &key, None).json();
+        listed["apiKeys"][0]["id"].clone()
+    };
+    let (writer_id, writer) = key_of(&mut c, json!({"name": "w", "permissions": ["write"]}));
+    let (_, reader) = key_of(&mut c, json!({"name": "r", "permissions": ["read"]}));
+    let made = create(&mut c, &key, json!({"name": "db", "value": "one", "tags": {"k": "v"}}));
+    let target = format!("/v1/secrets/{}", made["id"].as_str().unwrap());
+    let (versions, rollback) = (format!("{target}/versions"), format!("{target}/rollback"));
+
+    let listed = c.call("GET", &versions, &reader, None);
+    let first = json!({"version": 1, "createdAt": made["createdAt"], "createdBy": admin_id});
+    assert_eq!((listed.status, listed.json()), (200, json!({"versions": [first]})));
+    c.call("GET", &versions, &writer, None).error(403, "FORBIDDEN");
+    c.call("GET", &format!("{versions}?limit=1"), &reader, None).invalid("limit");
+    assert_eq!(c.call("PUT", &target, &key, Some(&json!({"value": "two"}))).status, 200);
+
+    let back = |c: &mut Connection, by: &str, version: Value, revision: &str| {
+        let headers = format!(
+            "Authorization: Bearer {by}\r\nContent-Type: application/json\r\n\
+             If-Match: {revision}\r\n"
+        );
+        let body = json!({"version": version}).to_string();
+        c.send("POST", &rollback, &headers, Some(body.as_bytes()))
+    };
+    back(&mut c, &writer, json!(1), "\"1\"").error(412, "PRECONDITION_FAILED");
+    back(&mut c, &reader, json!(1), "*").error(403, "FORBIDDEN");
+    back(&mut c, &writer, json!(1), "three").invalid("If-Match");
+    let third = back(&mut c, &writer, json!(1), "\"2\"");
+    assert_eq!((third.status, third.header("etag")), (200, Some("\"3\"")));
+    let third = third.json();
+    assert_eq!((&third["version"], &third["tags"]), (&json!(3), &json!({"k": "v"})));
+    assert_eq!(third, c.call("GET", &target, &key, None).json());
+    // The current version, too: an equal one follows it, and the oldest is kept no longer.
+    assert_eq!(back(&mut c, &key, json!(3), "*").json()["version"], 4);
+    let listed = c.call("GET", &versions, &reader, None).json();
+    let kept = listed["versions"].as_array().unwrap();
+    let kept: Vec<_> = kept.iter().map(|item| (&item["version"], &item["createdBy"])).collect();
+    let writer_id = json!(writer_id);
+    assert_eq!(kept, [(&json!(4), &admin_id), (&json!(3), &writer_id), (&json!(2), &admin_id)]);
+    for version in [json!(0), json!(1), json!(5), json!(u64::MAX)] {
+        let error = back(&mut c, &key, version, "*").invalid("version");
+        assert_eq!(error["details"]["issue"], "must be a version that is kept: 2 to 4");
+    }
+    for version in [json!("2"), json!(2.0), json!(-1), json!(null)] {
+        back(&mut c, &key, version, "*").invalid("version");
+    }
+    c.call("POST", &rollback, &key, Some(&json!({}))).invalid("version");
+    c.call("POST", &rollback, &key, Some(&json!({"version": 2, "value": "x"}))).invalid("value");
+
+    let (_, narrowed) = key_of(
+        &mut c,
+        json!({"name": "n", "permissions": ["read", "write"], "secrets": ["web-*"]}),
+    );
+    let version = json!({"version": 2});
+    let beside = "/v1/secrets/sec_AAAAAAAAAAAAAAAAAAAAAAAA";
+    for (target, key) in [(target.as_str(), &narrowed), (beside, &key), ("/v1/secrets/x", &key)] {
+        c.call("GET", &format!("{target}/versions"), key, None).error(404, "NOT_FOUND");
+        let rollback = format!("{target}/rollback");
+        c.call("POST", &rollback, key, Some(&version)).error(404, "NOT_FOUND");
+    }
+    for (method, target, allow) in [("POST", &versions, "GET, HEAD"), ("GET", &rollback, "POST")] {
+        let answer = c.call(method, target, &key, None);
+        answer.error(405, "METHOD_NOT_ALLOWED");
+        assert_eq!(answer.header("allow"), Some(allow));
+    }
+
+    appliance.kill();
+    let appliance = home.start();
+    let mut c = appliance.connect();
+    assert_eq!(c.call("GET", &versions, &key, None).json(), listed);
+    assert_eq!(c.call("DELETE", &target, &key, None).status, 200);
+    c.call("GET", &versions, &key, None).error(404, "NOT_FOUND");
+    c.call("POST", &rollback, &key, Some(&version)).error(404, "NOT_FOUND");
 }
 
 #[test]

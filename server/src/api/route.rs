@@ -34,6 +34,10 @@ pub enum Keyed {
     UpdateSecret,
     /// `DELETE /v1/secrets/{id}`
     DeleteSecret,
+    /// `GET /v1/secrets/{id}/versions`
+    ListVersions,
+    /// `POST /v1/secrets/{id}/rollback`
+    RollbackSecret,
     /// `GET /v1/api-keys`
     ListKeys,
     /// `POST /v1/api-keys`
@@ -53,6 +57,8 @@ impl Keyed {
             Keyed::ReadSecret => secrets::read(call).await,
             Keyed::UpdateSecret => secrets::update(call).await,
             Keyed::DeleteSecret => secrets::delete(call).await,
+            Keyed::ListVersions => secrets::versions(call).await,
+            Keyed::RollbackSecret => secrets::rollback(call).await,
             Keyed::ListKeys => keys::list(call).await,
             Keyed::CreateKey => keys::create(call).await,
             Keyed::RevokeKey => keys::revoke(call).await,
@@ -85,6 +91,14 @@ const ROUTES: &[Route] = &[
             (Method::PUT, Endpoint::Keyed(Keyed::UpdateSecret)),
             (Method::DELETE, Endpoint::Keyed(Keyed::DeleteSecret)),
         ],
+    },
+    Route {
+        template: "/v1/secrets/{id}/versions",
+        methods: &[(Method::GET, Endpoint::Keyed(Keyed::ListVersions))],
+    },
+    Route {
+        template: "/v1/secrets/{id}/rollback",
+        methods: &[(Method::POST, Endpoint::Keyed(Keyed::RollbackSecret))],
     },
     Route {
         template: "/v1/api-keys",
@@ -162,6 +176,8 @@ mod tests {
         let id = |path| find(path).map(|found| (found.template, found.id));
         assert_eq!(id("/v1/secrets"), Some(("/v1/secrets", "")));
         assert_eq!(id("/v1/secrets/sec_x"), Some(("/v1/secrets/{id}", "sec_x")));
+        let versions = "/v1/secrets/{id}/versions";
+        assert_eq!(id("/v1/secrets/versions/versions"), Some((versions, "versions")));
         assert_eq!(id("/v1/api-keys/k/rotate"), Some(("/v1/api-keys/{id}/rotate", "k")));
         for path in [
             "",
@@ -175,6 +191,8 @@ mod tests {
             "/V1/secrets",
             "/v1/%73ecrets",
             "/v1/api-keys//rotate",
+            "/v1/secrets//versions",
+            "/v1/secrets/x/rollback/",
             "/v1/secrets/{id}/z",
         ] {
             assert_eq!(id(path), None, "{path}");
@@ -188,6 +206,8 @@ mod tests {
         let refused = |allow: &str| Err(ApiError::MethodNotAllowed { allow: allow.to_owned() });
         assert_eq!(allow("/v1/secrets", &Method::PATCH), refused("GET, HEAD, POST"));
         assert_eq!(allow("/v1/secrets/x", &Method::POST), refused("GET, HEAD, PUT, DELETE"));
+        assert_eq!(allow("/v1/secrets/x/versions", &Method::POST), refused("GET, HEAD"));
+        assert_eq!(allow("/v1/secrets/x/rollback", &Method::GET), refused("POST"));
         assert_eq!(allow("/v1/claim", &Method::GET), refused("POST"));
         assert_eq!(allow("/v1/claim", &Method::HEAD), refused("POST"));
     }

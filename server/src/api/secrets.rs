@@ -11,13 +11,15 @@ use super::error::ApiError;
 use super::json::{Object, Sent};
 use super::request::{Call, expected_revision};
 use super::{Answer, store_failure};
-use crate::access::{Admin, Read, Scope, Write};
+use crate::access::{Admin, Grant, Read, Scope, Write};
 use crate::limits;
 use crate::model::{
     Change, Description, Field, NamePrefix, NewSecret, Page, Secret, SecretId, SecretName,
-    SecretValue, Tags, Timestamp,
+    SecretValue, Tags, Timestamp, Version, VersionInfo,
 };
-use crate::store::{CreateSecretError, DeleteSecretError, ReadError, UpdateSecretError};
+use crate::store::{
+    CreateSecretError, DeleteSecretError, ReadError, RollbackSecretError, UpdateSecretError,
+};
 
 /// A secret in a list: exactly these four fields.
 #[derive(Serialize)]
@@ -55,6 +57,20 @@ struct Pagination {
     total: u64,
     limit: u64,
     offset: u64,
+}
+
+#[derive(Serialize)]
+struct Versions {
+    versions: Vec<Kept>,
+}
+
+/// A version whose value is kept.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    version: u64,
+    created_at: String,
+    created_by: String,
 }
 
 #[derive(Serialize)]
@@ -129,12 +145,24 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
 pub async fn read(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Read>()?;
     call.query(&[]).await?;
-    let secret =
-        call.serving.store.secret(&grant, call.object()?).map_err(|error| match error {
-            ReadError::NotFound => ApiError::NotFound,
-            ReadError::Store(failure) => store_failure(call.serving, &failure),
-        })?;
+    let secret = find(&call, &grant)?;
     Ok(metadata(StatusCode::OK, &secret, call.now))
+}
+
+/// `GET /v1/secrets/{id}/versions`
+pub async fn versions(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Read>()?;
+    call.query(&[]).await?;
+    let secret = find(&call, &grant)?;
+    let versions = secret.versions.iter().rev().map(Kept::of).collect();
+    Ok(Answer::ok(&Versions { versions }).about(secret.id))
+}
+
+fn find(call: &Call<'_>, grant: &Grant<Read>) -> Result<Secret, ApiError> {
+    call.serving.store.secret(grant, call.object()?).map_err(|error| match error {
+        ReadError::NotFound => ApiError::NotFound,
+        ReadError::Store(failure) => store_failure(call.serving, &failure),
+    })
 }
 
 /// `PUT /v1/secrets/{id}`
@@ -166,13 +194,34 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     Ok(metadata(StatusCode::OK, &secret, call.now))
 }
 
+/// `POST /v1/secrets/{id}/rollback`
+pub async fn rollback(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    let grant = call.grant::<Write>()?;
+    let mut fields = call.json(&["version"]).await?;
+    let version = Version(fields.required_integer("version")?);
+    let expected = expected_revision(call.headers)?;
+    let id: SecretId = call.object()?;
+    let store = &call.serving.store;
+    let rolled_back = store.rollback_secret(grant, id, version, expected, call.now).await;
+    let secret = rolled_back.map_err(|error| match error {
+        RollbackSecretError::NotFound => ApiError::NotFound,
+        RollbackSecretError::RevisionMismatch { .. } => ApiError::PreconditionFailed,
+        RollbackSecretError::NotKept { oldest: Version(oldest), newest: Version(newest) } => {
+            let rule = format!("must be a version that is kept: {oldest} to {newest}");
+            ApiError::field("version", rule)
+        }
+        RollbackSecretError::Store(failure) => store_failure(call.serving, &failure),
+    })?;
+    Ok(metadata(StatusCode::OK, &secret, call.now))
+}
+
 /// `DELETE /v1/secrets/{id}`
 pub async fn delete(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Admin>()?;
     call.query(&[]).await?;
     if call.headers.contains_key(header::IF_MATCH) {
         // Ignored, it would delete what the caller did not mean.
-        return Err(ApiError::field("If-Match", "is honoured by PUT only"));
+        return Err(ApiError::field("If-Match", "is honoured by PUT and rollback only"));
     }
     let id: SecretId = call.object()?;
     call.serving.store.delete_secret(grant, id).await.map_err(|error| match error {
@@ -228,6 +277,17 @@ fn metadata(status: StatusCode, secret: &Secret, now: Timestamp) -> Answer {
     let revision = Some(secret.revision);
     let answer = Answer::json(status, &Metadata::of(secret, now)).about(secret.id);
     Answer { revision, ..answer }
+}
+
+impl Kept {
+    fn of(info: &VersionInfo) -> Self {
+        let VersionInfo { version, created_at, created_by } = info;
+        Kept {
+            version: version.0,
+            created_at: created_at.to_string(),
+            created_by: created_by.to_string(),
+        }
+    }
 }
 
 impl<'s> Item<'s> {

@@ -198,6 +198,10 @@ impl Versions {
         Self(vec![info])
     }
 
+    pub(super) fn oldest(&self) -> VersionInfo {
+        *self.0.first().expect("there is always one")
+    }
+
     pub(super) fn newest(&self) -> VersionInfo {
         *self.0.last().expect("there is always one")
     }

@@ -1,6 +1,6 @@
 //! Why the store's verbs did not do what they were asked.
 
-use crate::model::Revision;
+use crate::model::{Revision, Version};
 
 /// The store itself failed, or the caller's key is gone: what every verb may answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +91,29 @@ verb_error! {
         RevisionMismatch {
             /// The one it has.
             current: Revision
+        },
+    }
+}
+
+verb_error! {
+    /// Why a secret was not rolled back.
+    RollbackSecretError {
+        /// No such secret for this key.
+        #[error("not found")]
+        NotFound,
+        /// The caller expected another revision.
+        #[error("the secret is at revision {}", current.0)]
+        RevisionMismatch {
+            /// The one it has.
+            current: Revision
+        },
+        /// There never was such a version, or it is no longer kept.
+        #[error("the versions {} to {} are kept", oldest.0, newest.0)]
+        NotKept {
+            /// The first that is kept.
+            oldest: Version,
+            /// The current one.
+            newest: Version
         },
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::access::{Grant, Right, Scope};
 use crate::model::{
-    Change, Id, NewSecret, Page, Revision, Secret, SecretId, SecretPage, SecretValue, Timestamp,
-    Version, VersionInfo,
+    Change, Id, KeyId, NewSecret, Page, Revision, Secret, SecretId, SecretPage, SecretValue,
+    Timestamp, Version, VersionInfo,
 };
 use crate::store::body::{NameBody, SecretBody, StateBody, ValueBody, Versions};
 use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::{Changes, Order, Snapshot};
 use crate::store::error::{
-    CreateSecretError, DeleteSecretError, ReadError, StoreFailure, UpdateSecretError,
+    CreateSecretError, DeleteSecretError, ReadError, RollbackSecretError, StoreFailure,
+    UpdateSecretError,
 };
 use crate::store::record::{Address, Kind, id_at_end};
 use std::ops::ControlFlow;
@@ -188,21 +189,69 @@ pub(super) fn update<R: Right>(
     }
     let Change { value, description, tags, expires_at } = change;
     if let Some(value) = value {
-        let keep = access.core.limits.versions_kept;
-        for surplus in body.versions.push(now, grant.key(), keep) {
-            changes.remove(Address::value(account.id, id, surplus).key().to_vec());
-        }
-        let address = Address::value(account.id, id, body.versions.newest().version);
-        access.put(changes, &*account, &address, &ValueBody { value })?;
+        let info = (now, grant.key());
+        add_version(access, changes, &account, (id, &mut body), &ValueBody { value }, info)?;
     }
     description.apply(&mut body.description);
     expires_at.apply(&mut body.expires_at);
     let mut new_tags = Some(std::mem::take(&mut body.tags));
     tags.apply(&mut new_tags);
     body.tags = new_tags.unwrap_or_default();
+    Ok(put_changed(access, changes, &account, (id, body), now)?)
+}
+
+/// The version may be the current one: as any other, its value becomes a new version.
+pub(super) fn rollback<R: Right>(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    grant: &Grant<R>,
+    (id, version, expected): (SecretId, Version, Option<Revision>),
+    now: Timestamp,
+) -> Result<Secret, RollbackSecretError> {
+    let account = access.account(grant.account())?;
+    let body = find(access, &account, grant.scope(), id)?;
+    let mut body = body.ok_or(RollbackSecretError::NotFound)?;
+    check_name(access, &account, id, &body)?;
+    if expected.is_some_and(|expected| expected != body.revision) {
+        return Err(RollbackSecretError::RevisionMismatch { current: body.revision });
+    }
+    if !body.versions.has(version) {
+        let (oldest, newest) = (body.versions.oldest().version, body.versions.newest().version);
+        return Err(RollbackSecretError::NotKept { oldest, newest });
+    }
+    let value = access.get(&*account, &Address::value(account.id, id, version))?;
+    let info = (now, grant.key());
+    add_version(access, changes, &account, (id, &mut body), &value, info)?;
+    Ok(put_changed(access, changes, &account, (id, body), now)?)
+}
+
+/// Makes a value the newest version, and drops those that are kept no longer.
+fn add_version(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    account: &AccountKeys,
+    (id, body): (SecretId, &mut SecretBody),
+    value: &ValueBody,
+    (now, by): (Timestamp, KeyId),
+) -> Result<(), StoreFailure> {
+    for surplus in body.versions.push(now, by, access.core.limits.versions_kept) {
+        changes.remove(Address::value(account.id, id, surplus).key().to_vec());
+    }
+    let address = Address::value(account.id, id, body.versions.newest().version);
+    access.put(changes, account, &address, value)
+}
+
+/// Writes a changed secret, as its next revision.
+fn put_changed(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    account: &AccountKeys,
+    (id, mut body): (SecretId, SecretBody),
+    now: Timestamp,
+) -> Result<Secret, StoreFailure> {
     body.revision = Revision(body.revision.0.saturating_add(1));
     body.updated_at = now;
-    access.put(changes, &*account, &Address::secret(account.id, id), &body)?;
+    access.put(changes, account, &Address::secret(account.id, id), &body)?;
     Ok(body.into_secret(id))
 }
 

@@ -117,6 +117,11 @@ impl Instance {
         self.wait(self.store().update_secret(self.grant(), id, change, None, at(2)))
     }
 
+    fn rollback(&self, id: SecretId, version: u64) -> Result<Secret, RollbackSecretError> {
+        let version = Version(version);
+        self.wait(self.store().rollback_secret(self.grant(), id, version, None, at(4)))
+    }
+
     fn delete(&self, id: SecretId) -> Result<(), DeleteSecretError> {
         self.wait(self.store().delete_secret(self.grant(), id))
     }
@@ -234,6 +239,60 @@ fn secrets_live_their_life() {
 }
 
 #[test]
+fn a_rollback_makes_a_new_version_of_any_kept_value() {
+    let mut instance = Instance::new();
+    let new = NewSecret {
+        tags: tags(&[("env", "production")]),
+        expires_at: Some(at(2)),
+        ..new_secret("a", "one")
+    };
+    let made = instance.wait(instance.store().create_secret(instance.grant(), new, at(1))).unwrap();
+    let id = made.id;
+    instance.update(id, new_value("two")).unwrap();
+    let (rotator, by) = instance.key(&[Permission::Write], Scope::All);
+    let rollback = |version, expected| {
+        let grant = by.grant().unwrap();
+        let store = instance.store();
+        instance.wait(store.rollback_secret(grant, id, Version(version), Some(expected), at(4)))
+    };
+    let stale = RollbackSecretError::RevisionMismatch { current: Revision(2) };
+    // Where both are wrong, it is the caller's view of the secret that is.
+    assert_eq!(rollback(9, Revision(1)).unwrap_err(), stale);
+    let not_kept = |oldest, newest| {
+        let (oldest, newest) = (Version(oldest), Version(newest));
+        RollbackSecretError::NotKept { oldest, newest }
+    };
+    for version in [0, 3, u64::MAX] {
+        assert_eq!(rollback(version, Revision(2)).unwrap_err(), not_kept(1, 2));
+    }
+    // All but the value stays; who rolled back is who wrote the version, expired or not.
+    let back = rollback(1, Revision(2)).unwrap();
+    assert_eq!((back.version, back.revision), (Version(3), Revision(3)));
+    assert_eq!((back.created_at, back.updated_at), (at(1), at(4)));
+    assert_eq!((&back.tags, back.expires_at), (&made.tags, made.expires_at));
+    let kept = |secret: &Secret| -> Vec<_> {
+        secret.versions.iter().map(|info| (info.version.0, info.created_by)).collect()
+    };
+    let admin = instance.admin.key_id();
+    assert_eq!(kept(&back), [(1, admin), (2, admin), (3, rotator.id)]);
+    // The oldest kept version, which this very rollback drops; then the current one.
+    let back = instance.rollback(id, 1).unwrap();
+    assert_eq!(kept(&back), [(2, admin), (3, rotator.id), (4, admin)]);
+    assert_eq!(instance.rollback(id, 1).unwrap_err(), not_kept(2, 4));
+    let again = instance.rollback(id, 4).unwrap();
+    assert_eq!((again.version, again.revision), (Version(5), Revision(5)));
+    instance.reopen();
+    let clear = Change { expires_at: Field::Clear, ..no_change() };
+    instance.update(id, clear).unwrap();
+    for version in 3..=5 {
+        assert_eq!(instance.value(id, Some(version)).unwrap(), "one");
+    }
+    audit::audit(instance.store()).unwrap();
+    instance.delete(id).unwrap();
+    assert_eq!(instance.rollback(id, 5).unwrap_err(), RollbackSecretError::NotFound);
+}
+
+#[test]
 fn the_largest_secret_fits() {
     let instance = Instance::with(StoreLimits { versions_kept: 1_000, ..LIMITS });
     let long = |character: &str, count| character.repeat(count);
@@ -253,5 +312,6 @@ fn the_largest_secret_fits() {
     assert_eq!(secret.tags, created.tags);
     assert_eq!(instance.value(created.id, Some(12)).unwrap().len(), 65_536);
     assert_eq!(instance.value(created.id, Some(11)).unwrap_err(), ReadError::NotFound);
+    assert_eq!(instance.rollback(created.id, 12).unwrap().version, Version(112));
     audit::audit(instance.store()).unwrap();
 }

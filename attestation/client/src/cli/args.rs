@@ -119,6 +119,10 @@ pub(crate) enum Secrets {
     Get(Object),
     /// Change a secret; without any option its value, read as `create` reads it
     Update(UpdateSecret),
+    /// List the versions whose values are kept, newest first
+    Versions(Object),
+    /// Bring back a kept version: its value becomes a new version
+    Rollback(RollbackSecret),
     /// Delete a secret with all its versions, for good
     Delete(Delete),
 }
@@ -210,6 +214,19 @@ pub(crate) struct UpdateSecret {
     pub(crate) if_match: Option<u64>,
     #[command(flatten)]
     pub(crate) stray: Stray,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RollbackSecret {
+    /// Name or id
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) object: String,
+    /// The version, as `secrets versions` shows it
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) to: u64,
+    /// Only where the secret is still at this revision, as `secrets get` shows it
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) if_match: Option<u64>,
 }
 
 #[derive(Args, Debug)]

@@ -1,10 +1,12 @@
-//! `neo-secrets secrets ..`: list, create, get, update, delete.
+//! `neo-secrets secrets ..`: list, create, get, update, versions, rollback, delete.
 
 use hyper::{Method, StatusCode};
 use neo_secrets_attestation::time::UnixTime;
 use serde_json::{Value, json};
 
-use crate::cli::args::{CreateSecret, Delete, ListSecrets, Object, Secrets, UpdateSecret};
+use crate::cli::args::{
+    CreateSecret, Delete, ListSecrets, Object, RollbackSecret, Secrets, UpdateSecret,
+};
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::session::Session;
 use crate::cli::terminal::{self, printable, table};
@@ -21,6 +23,8 @@ pub(crate) async fn run(command: &Secrets, session: Session) -> Result<Shown, Fa
         Secrets::Create(create) => self::create(create, session).await,
         Secrets::Get(object) => get(object, session).await,
         Secrets::Update(update) => self::update(update, session).await,
+        Secrets::Versions(object) => versions(object, session).await,
+        Secrets::Rollback(rollback) => self::rollback(rollback, session).await,
         Secrets::Delete(delete) => self::delete(delete, session).await,
     }
 }
@@ -149,6 +153,29 @@ fn metadata_changes(command: &UpdateSecret) -> Result<Vec<(&'static str, Value)>
     let time = |time: &UnixTime| json!(time.to_string());
     change("expiresAt", expires_at.as_ref().map(time), *clear_expires_at);
     Ok(changes)
+}
+
+async fn versions(command: &Object, mut session: Session) -> Result<Shown, Failure> {
+    value::refuse_stray(&command.stray, "secrets versions")?;
+    let path = format!("{PATH}/{}/versions", find(&mut session, &command.object).await?);
+    let answer = session.call(Method::GET, &path, None, None, StatusCode::OK).await?;
+    let body = json_of(&answer)?;
+    let items = body["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |item: &Value| {
+        [item["version"].to_string(), text(item, "createdAt"), text(item, "createdBy")]
+    };
+    let rows: Vec<_> = items.iter().map(row).collect();
+    Ok(session.shown(table(["VERSION", "CREATED", "CREATED BY"], &rows), &answer))
+}
+
+async fn rollback(command: &RollbackSecret, mut session: Session) -> Result<Shown, Failure> {
+    let RollbackSecret { object, to, if_match } = command;
+    let path = format!("{PATH}/{}/rollback", find(&mut session, object).await?);
+    let mut body = Body::new(None);
+    body.field("version", &json!(to));
+    let body = Some(body.finish());
+    let answer = session.call(Method::POST, &path, body, *if_match, StatusCode::OK).await?;
+    metadata(&session, &answer, &format!("brought back version {to} of"))
 }
 
 async fn delete(command: &Delete, mut session: Session) -> Result<Shown, Failure> {

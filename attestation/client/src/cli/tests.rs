@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::files::tests::Folder;
 use crate::profile::Profile;
-use crate::tests::host::{Evidence, Host, Reply};
+use crate::tests::host::{Evidence, Host, Reply, first_line};
 
 fn words(line: &str) -> Vec<OsString> {
     ["neo-secrets"].into_iter().chain(line.split_whitespace()).map(OsString::from).collect()
@@ -107,6 +107,8 @@ fn wrong_command_lines_are_usage_errors() {
         ("secrets update n --description a --clear-description", "--clear-description"),
         ("secrets create n --tag novalue", "KEY=VALUE"),
         ("secrets create n --expires-at tomorrow", "2026-01-31T12:00:00Z"),
+        ("secrets rollback n", "--to"),
+        ("secrets rollback n --to 0", "--to"),
         ("keys create n", "--permission"),
         ("keys create n --permission root", "reveal"),
         ("claim", "--owner-key"),
@@ -177,6 +179,47 @@ async fn a_first_use_pins_the_instance_in_the_profile() {
     assert_eq!(json(&done)["simulated"], true);
     assert_eq!(Profile::read(&profile).unwrap().instance_key, Some(host.instance_key()));
     assert!(run_line(format!("{name} secrets list"), environment(&folder)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_listed_and_one_is_brought_back() {
+    const ID: &str = "sec_AbCdEfGhIjKlMnOpQrStUv-_";
+    let page = r#"{"secrets":[{"id":"sec_AbCdEfGhIjKlMnOpQrStUv-_","name":"db"}],
+        "pagination":{"total":1,"limit":100,"offset":0}}"#;
+    let versions = r#"{"versions":[
+        {"version":11,"createdAt":"2026-02-01T00:00:00Z","createdBy":"key_b"},
+        {"version":10,"createdAt":"2026-01-01T00:00:00Z","createdBy":"key_a"}]}"#;
+    let secret = r#"{"id":"sec_AbCdEfGhIjKlMnOpQrStUv-_","name":"db","description":null,
+        "createdAt":"2026-01-01T00:00:00Z","updatedAt":"2026-03-01T00:00:00Z","version":12,
+        "tags":{},"expiresAt":null,"expired":false}"#;
+    let folder = Folder::new();
+    let replies = [page, versions, secret].map(Reply::Ok).to_vec();
+    let host = Host::start(vec![Evidence::Genuine], replies).await;
+    let (files, key) = (host.files(&folder.0).join(" "), key_file(&folder));
+    let pin = host.instance_key();
+    let options = format!("--url {} --pin {pin} {files} --key-file {key}", host.url);
+    let done = run_line(format!("secrets versions db {options}"), environment(&folder));
+    let done = done.await.ok().unwrap();
+    assert_eq!(
+        done.shown.human.as_str(),
+        "VERSION  CREATED               CREATED BY\n\
+         11       2026-02-01T00:00:00Z  key_b\n\
+         10       2026-01-01T00:00:00Z  key_a\n"
+    );
+    let shown = json(&done);
+    assert_eq!((&shown["simulated"], &shown["versions"][1]["version"]), (&true.into(), &10.into()));
+
+    let line = format!("secrets rollback {ID} --to 10 --if-match 11 {options}");
+    let done = run_line(line, environment(&folder)).await.ok().unwrap();
+    assert!(done.shown.human.starts_with("brought back version 10 of db\n"));
+    assert!(done.shown.human.contains("version      12\n"), "{}", done.shown.human.as_str());
+    assert_eq!(json(&done)["version"], 12);
+    assert_eq!(host.count(&format!("GET /v1/secrets/{ID}/versions ")), 1);
+    let seen = host.connections();
+    let last = seen.last().unwrap().requests.last().unwrap();
+    assert_eq!(first_line(last), format!("POST /v1/secrets/{ID}/rollback HTTP/1.1"));
+    assert!(last.contains("if-match: \"11\"\r\n"), "{last}");
+    assert!(last.ends_with("\r\n\r\n{\"version\":10}"), "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

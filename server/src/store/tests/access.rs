@@ -201,6 +201,8 @@ fn narrowed_keys_see_their_secrets_only() {
     assert_eq!(value.err().unwrap(), ReadError::NotFound);
     let update = store.update_secret(narrow.grant().unwrap(), web, new_value("x"), None, at(1));
     assert_eq!(instance.wait(update).unwrap_err(), UpdateSecretError::NotFound);
+    let rollback = store.rollback_secret(narrow.grant().unwrap(), web, Version(1), None, at(1));
+    assert_eq!(instance.wait(rollback).unwrap_err(), RollbackSecretError::NotFound);
     let delete = instance.wait(store.delete_secret(narrow.grant().unwrap(), web));
     assert_eq!(delete.unwrap_err(), DeleteSecretError::NotFound);
     let create = |secret| {

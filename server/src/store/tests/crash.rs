@@ -42,7 +42,7 @@ struct Life {
     steps: Vec<Step>,
 }
 
-/// A store's life: creations, updates and deletions, one by one and many at once, keys now and
+/// A store's life: creations, updates, rollbacks and deletions, one by one and many at once, keys now and
 /// then.
 fn live(steps: usize) -> Life {
     let (disk, chip) = (Disk::logging(), Chip::new(1));
@@ -59,13 +59,15 @@ fn live(steps: usize) -> Life {
         let together = if round % 3 == 0 { 1 + dice.below(6) } else { 1 };
         let writes: Vec<_> = (0..together)
             .map(|index| {
-                let name = format!("name-{}", (dice.below(8) + index * 8) % 40);
+                let name = format!("name-{}", dice.below(8) + index * 8);
                 let text = format!("{round}-{}", "x".repeat(dice.below(3_000)));
-                let existing = before.get(&name).map(|(id, ..)| *id);
+                let oldest =
+                    |values: &BTreeMap<u64, String>| Version(*values.keys().next().unwrap());
+                let existing = before.get(&name).map(|(id, _, values)| (*id, oldest(values)));
                 let (store, disk, admin) = (Arc::clone(&store), life.disk.clone(), admin.clone());
-                let delete = dice.below(3) == 0;
+                let choice = dice.below(4);
                 runtime.spawn(async move {
-                    write(&store, &admin, &name, existing, delete, &text).await;
+                    write(&store, &admin, &name, existing, choice, &text).await;
                     (name, disk.position())
                 })
             })
@@ -87,23 +89,25 @@ async fn write(
     store: &Store,
     admin: &Caller,
     name: &str,
-    existing: Option<SecretId>,
-    delete: bool,
+    existing: Option<(SecretId, Version)>,
+    choice: usize,
     text: &str,
 ) {
-    match existing {
-        None => {
-            let created =
-                store.create_secret(admin.grant().unwrap(), new_secret(name, text), at(1));
-            // Two of a step may have drawn the same name.
-            let _ = created.await;
+    match (existing, choice) {
+        (None, _) => {
+            let new = new_secret(name, text);
+            store.create_secret(admin.grant().unwrap(), new, at(1)).await.unwrap();
         }
-        Some(id) if delete => {
-            let _ = store.delete_secret(admin.grant().unwrap(), id).await;
+        (Some((id, _)), 0) => {
+            store.delete_secret(admin.grant().unwrap(), id).await.unwrap();
         }
-        Some(id) => {
+        (Some((id, oldest)), 1) => {
             let grant = admin.grant().unwrap();
-            let _ = store.update_secret(grant, id, new_value(text), None, at(2)).await;
+            store.rollback_secret(grant, id, oldest, None, at(2)).await.unwrap();
+        }
+        (Some((id, _)), _) => {
+            let grant = admin.grant().unwrap();
+            store.update_secret(grant, id, new_value(text), None, at(2)).await.unwrap();
         }
     }
 }

@@ -238,7 +238,12 @@ fn a_record_that_does_not_open_is_never_missing() {
     changes.remove(Address::value(claim.account, newest.id, newest.version).key().to_vec());
     let store = open(&with_records(&disk, &changes), &chip, LIMITS).unwrap();
     let value = store.secret_value(&admin.grant().unwrap(), newest.id, None, at(3));
-    assert_eq!(value.err().unwrap(), ReadError::Store(StoreFailure::Damaged { kind: "value" }));
+    let damaged = StoreFailure::Damaged { kind: "value" };
+    assert_eq!(value.err().unwrap(), ReadError::Store(damaged.clone()));
+    let (grant, version) = (admin.grant().unwrap(), newest.version);
+    let rollback = store.rollback_secret(grant, newest.id, version, None, at(3));
+    let refused = runtime.block_on(rollback).unwrap_err();
+    assert_eq!(refused, RollbackSecretError::Store(damaged));
 }
 
 #[test]
@@ -266,6 +271,10 @@ fn a_name_that_was_given_away_is_noticed() {
         let update = store.update_secret(grant, first.id, new_value("x"), None, at(3));
         let refused = runtime.block_on(update).unwrap_err();
         assert_eq!(refused, UpdateSecretError::Store(damaged.clone()));
+        let (grant, version) = (admin.grant().unwrap(), first.version);
+        let rollback = store.rollback_secret(grant, first.id, version, None, at(3));
+        let refused = runtime.block_on(rollback).unwrap_err();
+        assert_eq!(refused, RollbackSecretError::Store(damaged.clone()));
         let delete = store.delete_secret(admin.grant().unwrap(), first.id);
         let refused = runtime.block_on(delete).unwrap_err();
         assert_eq!(refused, DeleteSecretError::Store(damaged.clone()));
@@ -309,6 +318,16 @@ fn use_up(store: &Store, claim: &ClaimAnswer, runtime: &Runtime, context: &str) 
         let update = store.update_secret(grant(&admin), item.id, change, None, at(9));
         if let Err(UpdateSecretError::Store(failure)) = runtime.block_on(update) {
             fine(&failure);
+        }
+        let oldest = item.versions[0].version;
+        let rollback = store.rollback_secret(grant(&admin), item.id, oldest, None, at(9));
+        match runtime.block_on(rollback) {
+            Err(RollbackSecretError::Store(failure)) => fine(&failure),
+            Err(_) => {}
+            Ok(_) => match store.secret_value(&grant(&admin), item.id, None, at(9)) {
+                Ok(value) => assert!(value.expose().ends_with(item.name.as_str().as_bytes())),
+                Err(other) => panic!("{context}: {other}"),
+            },
         }
         let delete = store.delete_secret(grant(&admin), item.id);
         if let Err(DeleteSecretError::Store(failure)) = runtime.block_on(delete) {

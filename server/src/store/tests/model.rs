@@ -10,6 +10,7 @@ enum Operation {
     UpdateValue { name: usize, text: String },
     Describe { name: usize, text: Option<String> },
     UpdateFrom { name: usize, revision: u64 },
+    Rollback { name: usize, version: u64 },
     Delete { name: usize },
     Page { limit: usize, offset: u64 },
     Prefix { name: usize },
@@ -26,6 +27,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(name, text)| Operation::Describe { name, text }),
         1 => (name.clone(), 1..4_u64)
             .prop_map(|(name, revision)| Operation::UpdateFrom { name, revision }),
+        2 => (name.clone(), 0..6_u64)
+            .prop_map(|(name, version)| Operation::Rollback { name, version }),
         3 => name.clone().prop_map(|name| Operation::Delete { name }),
         1 => (0..5_usize, 0..7_u64).prop_map(|(limit, offset)| Operation::Page { limit, offset }),
         1 => name.prop_map(|name| Operation::Prefix { name }),
@@ -109,6 +112,20 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
             } else {
                 let current = Revision(known.revision);
                 assert_eq!(outcome.unwrap_err(), UpdateSecretError::RevisionMismatch { current });
+            }
+        }
+        Operation::Rollback { name, version } => {
+            let Some(known) = map.live.get_mut(NAMES[name]) else { return };
+            let outcome = instance.rollback(known.id, version);
+            let newest = known.values.len() as u64;
+            let oldest = newest.saturating_sub(LIMITS.versions_kept as u64) + 1;
+            if (oldest..=newest).contains(&version) {
+                known.values.push(known.values[version as usize - 1].clone());
+                known.revision += 1;
+                assert_eq!(outcome.unwrap().version, Version(newest + 1));
+            } else {
+                let (oldest, newest) = (Version(oldest), Version(newest));
+                assert_eq!(outcome.unwrap_err(), RollbackSecretError::NotKept { oldest, newest });
             }
         }
         Operation::Delete { name } => {

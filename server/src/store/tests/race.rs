@@ -66,6 +66,26 @@ fn of_many_updates_from_one_revision_exactly_one_wins() {
 }
 
 #[test]
+fn of_many_rollbacks_each_finds_what_those_before_it_left() {
+    let mut instance = Instance::new();
+    let id = instance.create("a", "v").unwrap().id;
+    let from_one = instance.race(50, |store, caller, _| async move {
+        let grant = caller.grant().unwrap();
+        store.rollback_secret(grant, id, Version(1), Some(Revision(1)), at(2)).await
+    });
+    assert_eq!(from_one.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    // Three are kept, so that version 1 is gone after two more, however they share commits.
+    let outcomes = instance.race(50, |store, caller, _| async move {
+        store.rollback_secret(caller.grant().unwrap(), id, Version(1), None, at(2)).await
+    });
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
+    let not_kept = RollbackSecretError::NotKept { oldest: Version(2), newest: Version(4) };
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Err(not_kept.clone())).count(), 48);
+    assert_eq!(instance.value(id, None).unwrap(), "v");
+    audit(instance.store()).unwrap();
+}
+
+#[test]
 fn a_quota_is_never_overshot() {
     let mut instance = Instance::with(StoreLimits { secrets_per_account: 30, ..LIMITS });
     let outcomes = instance.race(100, |store, caller, index| async move {
