@@ -1,4 +1,4 @@
-//! The command line: where things are, never what to do with them.
+//! The command line: where things are and what form the log has, never what to do with them.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::Config;
+pub use crate::log::Format as LogFormat;
 use crate::platform::Platform;
 
 /// Where a server finds its things.
@@ -34,8 +35,8 @@ pub struct Flag {
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Run; with the further flags' values, in the order of the flags.
-    Run(Options, Vec<OsString>),
+    /// Run, and log like this; with the further flags' values, in the order of the flags.
+    Run(Options, LogFormat, Vec<OsString>),
     /// Read this configuration and say what is wrong with it.
     CheckConfig(PathBuf),
     /// Print the help.
@@ -62,6 +63,9 @@ pub enum UsageError {
     /// `--listen` is no address.
     #[error("--listen {0:?}: must be an address and a port, such as 127.0.0.1:8443 or [::1]:8443")]
     Listen(OsString),
+    /// `--log` names no format.
+    #[error("--log {0:?}: must be text or json")]
+    Log(OsString),
     /// `--check-config`, `--help` and `--version` stand alone.
     #[error("{0} stands alone")]
     Alone(&'static str),
@@ -76,10 +80,11 @@ impl Options {
         arguments: impl IntoIterator<Item = OsString>,
         further: &[Flag],
     ) -> Result<Command, UsageError> {
-        let names: Vec<&'static str> = ["--config", "--data", "--listen", "--check-config"]
-            .into_iter()
-            .chain(further.iter().map(|flag| flag.name))
-            .collect();
+        let names: Vec<&'static str> =
+            ["--config", "--data", "--listen", "--log", "--check-config"]
+                .into_iter()
+                .chain(further.iter().map(|flag| flag.name))
+                .collect();
         let mut values: Vec<Option<OsString>> = vec![None; names.len()];
         let mut arguments = arguments.into_iter();
         let mut alone = None;
@@ -103,7 +108,7 @@ impl Options {
         }
         let mut values = names.into_iter().zip(values);
         let mut next = || values.next().expect("one value for each name, taken in order");
-        let (config, data, listen, check) = (next(), next(), next(), next());
+        let (config, data, listen, log, check) = (next(), next(), next(), next(), next());
         if let (name, Some(file)) = check {
             alone = Some((name, Command::CheckConfig(file.into())));
         }
@@ -116,8 +121,15 @@ impl Options {
         let (config, data, listen) = (required(config)?, required(data)?, required(listen)?);
         let address = listen.to_str().and_then(|text| text.parse().ok());
         let listen = address.ok_or(UsageError::Listen(listen))?;
+        let log = match log.1 {
+            None => LogFormat::Text,
+            Some(name) if name == "text" => LogFormat::Text,
+            Some(name) if name == "json" => LogFormat::Json,
+            Some(name) => return Err(UsageError::Log(name)),
+        };
         let further = values.map(required).collect::<Result<_, _>>()?;
-        Ok(Command::Run(Options { config: config.into(), data: data.into(), listen }, further))
+        let options = Options { config: config.into(), data: data.into(), listen };
+        Ok(Command::Run(options, log, further))
     }
 }
 
@@ -135,8 +147,8 @@ pub fn main<P: Platform, E: std::fmt::Display>(
             Ok(config) => print(&format!("the configuration is valid\n{}", config.limits)),
             Err(error) => fail(1, &format!("{program}: {}: {error}", file.display())),
         },
-        Ok(Command::Run(options, further)) => {
-            crate::log::start();
+        Ok(Command::Run(options, log, further)) => {
+            crate::log::start(log);
             let platform = match platform(&options, further) {
                 Ok(platform) => platform,
                 Err(error) => return fail(1, &format!("{program}: {error}")),
@@ -154,7 +166,8 @@ fn usage(program: &str, further: &[Flag]) -> String {
     let flags: String =
         further.iter().map(|flag| format!(" {} {}", flag.name, flag.value)).collect();
     format!(
-        "usage: {program} --config FILE --data DIR --listen ADDRESS:PORT{flags}\n       \
+        "usage: {program} --config FILE --data DIR --listen ADDRESS:PORT{flags} \
+         [--log text|json]\n       \
          {program} --check-config FILE | --help | --version"
     )
 }
@@ -166,6 +179,7 @@ fn help(program: &str, further: &[Flag]) -> String {
     help += &line("--data  ", "DIR", "the folder of store.redb and endorsements/");
     help +=
         &line("--listen", "ADDRESS:PORT", "where to listen, TLS 1.3 only; port 0: any free one");
+    help += &line("--log   ", "text|json", "the log's lines on stderr; text where it is left out");
     for flag in further {
         help += &line(flag.name, flag.value, flag.help);
     }
@@ -203,9 +217,16 @@ mod tests {
             listen: "127.0.0.1:0".parse().unwrap(),
         };
         let line = "--listen 127.0.0.1:0 --config c --data d";
-        assert_eq!(parse(line, &[]), Ok(Command::Run(options.clone(), vec![])));
+        assert_eq!(parse(line, &[]), Ok(Command::Run(options.clone(), LogFormat::Text, vec![])));
+        for (name, log) in [("text", LogFormat::Text), ("json", LogFormat::Json)] {
+            let line = format!("--log {name} {line}");
+            assert_eq!(parse(&line, &[]), Ok(Command::Run(options.clone(), log, vec![])));
+        }
         let line = "--chip x --data d --config c --listen 127.0.0.1:0";
-        assert_eq!(parse(line, FURTHER), Ok(Command::Run(options, vec!["x".into()])));
+        assert_eq!(
+            parse(line, FURTHER),
+            Ok(Command::Run(options, LogFormat::Text, vec!["x".into()]))
+        );
         assert_eq!(parse("--check-config c", FURTHER), Ok(Command::CheckConfig("c".into())));
         assert_eq!(parse("--help", &[]), Ok(Command::Help));
         assert_eq!(parse("--version", &[]), Ok(Command::Version));
@@ -229,6 +250,8 @@ mod tests {
         }
         assert_eq!(parse(&format!("{whole} --help"), &[]), Err(UsageError::Alone("--help")));
         assert_eq!(parse(whole, FURTHER), Err(UsageError::Missing("--chip")));
+        let line = format!("{whole} --log JSON");
+        assert_eq!(parse(&line, &[]), Err(UsageError::Log("JSON".into())));
         for listen in ["localhost:1", "127.0.0.1", ":8443", "127.0.0.1:65536"] {
             let line = format!("--config c --data d --listen {listen}");
             assert_eq!(parse(&line, &[]), Err(UsageError::Listen(listen.into())));
