@@ -9,6 +9,7 @@ mod health;
 mod json;
 mod keys;
 mod limiter;
+mod metrics;
 mod query;
 mod request;
 mod route;
@@ -34,8 +35,9 @@ use crate::store::{AuthError, StoreFailure};
 use body::Body;
 use error::ApiError;
 use limiter::{Exceeded, Limiter, Quota};
+use metrics::{Counters, OpenConnection};
 use request::{Call, Peer};
-use route::Endpoint;
+use route::{Endpoint, Place};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -49,17 +51,20 @@ pub struct Api {
     owner: OwnerKey,
     requests: Limiter<KeyId>,
     failures: Limiter<Peer>,
+    counters: Counters,
 }
 
 /// What one connection's requests share; made when its TLS handshake is done.
 pub struct Connection {
     exporter: Option<Exporter>,
+    _counted: OpenConnection,
 }
 
 /// A call that went well.
 pub struct Answer {
     status: StatusCode,
     body: Vec<u8>,
+    content_type: &'static str,
     location: Option<String>,
     revision: Option<Revision>,
     object: Option<String>,
@@ -68,7 +73,7 @@ pub struct Answer {
 /// What the log line and the headers of an answer say, known bit by bit.
 struct Exchange {
     request_id: String,
-    route: &'static str,
+    place: Place,
     key: Option<KeyId>,
     account: Option<AccountId>,
     quota: Option<Quota>,
@@ -86,6 +91,7 @@ impl Api {
             owner: config.attested.owner_key,
             requests: Limiter::new(per_second, Duration::from_secs(1), limits::RATE_BUCKETS, now),
             failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
+            counters: Counters::new(),
         }
     }
 
@@ -96,7 +102,7 @@ impl Api {
         exchange: &mut Exchange,
     ) -> Result<Answer, ApiError> {
         let found = route::find(request.path()).ok_or(ApiError::UnknownPath)?;
-        exchange.route = found.template;
+        exchange.place = found.place;
         let endpoint = found.endpoint(request.method())?;
         let query = request.query_string();
         match endpoint {
@@ -111,7 +117,8 @@ impl Api {
                 };
                 let caller = self.authenticate(request, serving, exchange).await?;
                 let (headers, id) = (request.headers(), found.id);
-                let call = Call { serving, caller, headers, query, body, id, now: now() };
+                let now = now();
+                let call = Call { api: self, serving, caller, headers, query, body, id, now };
                 keyed.call(call).await
             }
         }
@@ -132,6 +139,7 @@ impl Api {
             Ok(caller) => caller,
             Err(AuthError::Store(failure)) => return Err(store_failure(serving, &failure)),
             Err(AuthError::Unauthorized) => {
+                self.counters.note_failed_authentication();
                 // Only failures are refused here: who has a key is never locked out by a neighbour.
                 let peer = Peer::of(request);
                 return Err(match self.failures.take(peer, Instant::now()) {
@@ -157,7 +165,7 @@ impl Api {
 impl Connection {
     /// Of a connection with this exporter, if it has one.
     pub fn new(exporter: Option<Exporter>) -> Self {
-        Connection { exporter }
+        Connection { exporter, _counted: OpenConnection::new() }
     }
 }
 
@@ -165,7 +173,8 @@ impl Answer {
     fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let body =
             serde_json::to_vec(body).expect("structs of strings and numbers always serialize");
-        Answer { status, body, location: None, revision: None, object: None }
+        let content_type = "application/json";
+        Answer { status, body, content_type, location: None, revision: None, object: None }
     }
 
     fn ok(body: &impl Serialize) -> Self {
@@ -188,7 +197,7 @@ pub async fn answer(
     let started = Instant::now();
     let mut exchange = Exchange {
         request_id: request::request_id(request.headers()),
-        route: "none",
+        place: Place::NOWHERE,
         key: None,
         account: None,
         quota: None,
@@ -202,13 +211,15 @@ pub async fn answer(
         Ok(answer) => (answer.status, answer.object.as_deref()),
         Err(error) => (error.status(), None),
     };
+    let time = started.elapsed();
+    api.counters.note(exchange.place, request.method(), status, time);
     tracing::info!(
-        request = ?exchange.request_id,
+        request = exchange.request_id,
         method = request::known_method(request.method()),
-        route = exchange.route,
+        route = exchange.place.template(),
         status = status.as_u16(),
         code = outcome.as_ref().err().map(ApiError::code),
-        ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
         account = exchange.account.map(tracing::field::display),
         key = exchange.key.map(tracing::field::display),
         object,
@@ -219,8 +230,8 @@ pub async fn answer(
 fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpResponse {
     let request_id = exchange.request_id.as_str();
     match outcome {
-        Ok(Answer { status, body, location, revision, object: _ }) => {
-            let mut response = headed(status, exchange);
+        Ok(Answer { status, body, content_type, location, revision, object: _ }) => {
+            let mut response = headed(status, content_type, exchange);
             if let Some(location) = location {
                 response.insert_header((header::LOCATION, location));
             }
@@ -230,7 +241,7 @@ fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpRespo
             response.body(body)
         }
         Err(error) => {
-            let mut response = headed(error.status(), exchange);
+            let mut response = headed(error.status(), "application/json", exchange);
             match &error {
                 ApiError::MethodNotAllowed { allow } => {
                     response.insert_header((header::ALLOW, allow.as_str()));
@@ -249,9 +260,13 @@ fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpRespo
 }
 
 /// The headers of every answer.
-fn headed(status: StatusCode, exchange: &Exchange) -> HttpResponseBuilder {
+fn headed(
+    status: StatusCode,
+    content_type: &'static str,
+    exchange: &Exchange,
+) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
     response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
     response.insert_header((REQUEST_ID, exchange.request_id.as_str()));
     if let Some(Quota { limit, remaining, full_in }) = exchange.quota {

@@ -9,11 +9,16 @@ use neo_secrets_attestation::evidence::BatchBody;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits;
+use crate::metrics::Histogram;
+
+/// Bounds of batches, up to the largest.
+const SIZES: &[u64] = &[1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536];
 
 /// Where callers queue. Clones share the queue; it ends with the last clone.
 #[derive(Clone)]
 pub struct EvidenceQueue {
     waiters: mpsc::Sender<Waiter>,
+    batch_sizes: Arc<Histogram<u64>>,
 }
 
 /// Why a caller has no evidence. Each may be over at the next try.
@@ -56,10 +61,17 @@ impl EvidenceQueue {
         attest: impl FnMut(&Root) -> Result<BatchBody, EvidenceError> + Send + 'static,
     ) -> std::io::Result<Self> {
         let (waiters, receiver) = mpsc::channel(limits::BATCH_LEAVES);
+        let batch_sizes = Arc::new(Histogram::new(SIZES));
+        let sizes = batch_sizes.clone();
         std::thread::Builder::new()
             .name("evidence".to_owned())
-            .spawn(move || make_batches(receiver, attest))?;
-        Ok(EvidenceQueue { waiters })
+            .spawn(move || make_batches(receiver, attest, &sizes))?;
+        Ok(EvidenceQueue { waiters, batch_sizes })
+    }
+
+    /// How many callers each report has answered.
+    pub fn batch_sizes(&self) -> &Histogram<u64> {
+        &self.batch_sizes
     }
 
     /// The document for one leaf.
@@ -84,6 +96,7 @@ impl EvidenceQueue {
 fn make_batches(
     mut receiver: mpsc::Receiver<Waiter>,
     mut attest: impl FnMut(&Root) -> Result<BatchBody, EvidenceError>,
+    sizes: &Histogram<u64>,
 ) {
     let mut waiters = Vec::new();
     while receiver.blocking_recv_many(&mut waiters, limits::BATCH_LEAVES) > 0 {
@@ -96,6 +109,7 @@ fn make_batches(
         match attested.unwrap_or(Err(EvidenceError::NotNow)) {
             Ok(body) => {
                 let batch = Arc::new(Batch { tree, body });
+                sizes.note(u64::try_from(waiters.len()).unwrap_or(u64::MAX));
                 for (index, waiter) in waiters.drain(..).enumerate() {
                     // A caller that went away meanwhile needs no answer.
                     let _gone = waiter.answer.send(Ok(Place { batch: batch.clone(), index }));
@@ -185,6 +199,7 @@ mod tests {
                 assert_eq!(check(leaf(byte), &other.await.unwrap().unwrap()), 20);
             }
             assert_eq!(platform.calls(), 2);
+            assert_eq!((queue.batch_sizes().count(), queue.batch_sizes().sum()), (2, 21));
         });
     }
 

@@ -12,6 +12,7 @@ mod files;
 mod keys;
 mod limits;
 mod log;
+mod metrics;
 pub mod model;
 pub mod options;
 mod phase;

@@ -29,7 +29,7 @@ use crate::store::{
     Store, StoreFailure, StoreLimits,
 };
 
-pub use processor::{Processor, ProcessorError, ProcessorState};
+pub use processor::{Calls, Processor, ProcessorError, ProcessorState};
 
 /// The phases. An instance begins in `Starting` and ends in `Draining`.
 pub enum Phase {
@@ -130,6 +130,9 @@ pub enum ClaimError {
 }
 
 impl Phase {
+    /// Every name that [`Phase::name`] gives.
+    pub const NAMES: [&str; 5] = ["starting", "sealed", "unclaimed", "serving", "draining"];
+
     /// The phase in one word: what `/readyz` and the evidence say.
     pub fn name(&self) -> &'static str {
         match self {
@@ -209,6 +212,11 @@ impl Instance {
     /// How the secure processor fares.
     pub fn processor_state(&self) -> ProcessorState {
         self.processor.state()
+    }
+
+    /// What the secure processor was asked.
+    pub fn processor_calls(&self) -> [&Calls; 2] {
+        self.processor.calls()
     }
 
     /// Goes from `Starting` to the phase that machine and store allow. Blocks, for as long as the

@@ -33,6 +33,7 @@ pub use opening::{ClosedStore, Found, OpenError, StillSealed, Unsealed};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+pub(crate) use writer::Commits;
 pub use writer::StoreStats;
 
 /// Bounds that the configuration may set.
@@ -306,6 +307,11 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         self.writer.stats()
+    }
+
+    /// The commits since the store was opened.
+    pub(crate) fn commits(&self) -> &Commits {
+        &self.writer.shared.commits
     }
 
     /// Makes the writes that wait, and closes the file. Everything answers Unavailable then.

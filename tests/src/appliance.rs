@@ -87,8 +87,13 @@ impl Home {
     /// # Panics
     /// Where it ends before that; the log says why.
     pub fn start(&self) -> Appliance<'_> {
+        self.start_with(&[])
+    }
+
+    /// As [`Home::start`], with more arguments.
+    pub fn start_with(&self, arguments: &[&str]) -> Appliance<'_> {
         let log = std::fs::File::create(self.path("server.log")).unwrap();
-        let mut child = self.command().stderr(log).spawn().unwrap();
+        let mut child = self.command().args(arguments).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().strip_prefix("listening ").unwrap_or_else(|| {

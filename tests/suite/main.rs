@@ -7,6 +7,7 @@ mod errors;
 mod evidence;
 mod footprint;
 mod keys;
+mod metrics;
 mod production;
 mod reference;
 mod rules;

@@ -12,8 +12,8 @@ use super::body::Body;
 use super::error::ApiError;
 use super::json::Object;
 use super::query::Query;
-use super::store_failure;
-use crate::access::{Caller, Grant, Right, Token};
+use super::{Api, store_failure};
+use crate::access::{Caller, Grant, OwnerCaller, Right, Token};
 use crate::limits;
 use crate::model::{Revision, Timestamp};
 use crate::phase::Serving;
@@ -22,6 +22,8 @@ use crate::store::{Store, StoreFailure};
 
 /// A call that has authenticated.
 pub struct Call<'a> {
+    /// What all requests share.
+    pub api: &'a Api,
     /// The open store.
     pub serving: &'a Arc<Serving>,
     /// Who calls.
@@ -48,6 +50,17 @@ impl Call<'_> {
             let permission = denied.permission.as_str();
             ApiError::Forbidden(format!("This key lacks the permission {permission}.").into())
         })
+    }
+
+    /// The owner, whom no account's key can stand in for.
+    ///
+    /// # Errors
+    /// 403
+    pub fn owner(&self) -> Result<&OwnerCaller, ApiError> {
+        match &self.caller {
+            Caller::Owner(owner) => Ok(owner),
+            Caller::Key(_) => Err(ApiError::Forbidden("Only the owner's key may do this.".into())),
+        }
     }
 
     /// The body of a call that takes no query.
@@ -177,6 +190,10 @@ pub fn expected_revision(headers: &HeaderMap) -> Result<Option<Revision>, ApiErr
     let ours = !weak && entity_tag(revision) == tag;
     Ok(Some(if ours { revision } else { Revision(0) }))
 }
+
+/// Every name that [`known_method`] gives.
+pub const METHODS: [&str; 8] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other"];
 
 /// The method's name for the log, where nothing that a peer made up may stand.
 pub fn known_method(method: &Method) -> &'static str {

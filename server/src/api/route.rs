@@ -4,7 +4,7 @@ use actix_web::http::Method;
 
 use super::error::ApiError;
 use super::request::Call;
-use super::{Answer, keys, secrets};
+use super::{Answer, keys, metrics, secrets};
 
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum Keyed {
     ListVersions,
     /// `POST /v1/secrets/{id}/rollback`
     RollbackSecret,
+    /// `GET /metrics`
+    Metrics,
     /// `GET /v1/api-keys`
     ListKeys,
     /// `POST /v1/api-keys`
@@ -59,6 +61,7 @@ impl Keyed {
             Keyed::DeleteSecret => secrets::delete(call).await,
             Keyed::ListVersions => secrets::versions(call).await,
             Keyed::RollbackSecret => secrets::rollback(call).await,
+            Keyed::Metrics => metrics::metrics(call).await,
             Keyed::ListKeys => keys::list(call).await,
             Keyed::CreateKey => keys::create(call).await,
             Keyed::RevokeKey => keys::revoke(call).await,
@@ -75,6 +78,7 @@ struct Route {
 const ROUTES: &[Route] = &[
     Route { template: "/healthz", methods: &[(Method::GET, Endpoint::Live)] },
     Route { template: "/readyz", methods: &[(Method::GET, Endpoint::Ready)] },
+    Route { template: "/metrics", methods: &[(Method::GET, Endpoint::Keyed(Keyed::Metrics))] },
     Route { template: "/v1/attestation", methods: &[(Method::GET, Endpoint::Attestation)] },
     Route { template: "/v1/claim", methods: &[(Method::POST, Endpoint::Claim)] },
     Route {
@@ -117,10 +121,42 @@ const ROUTES: &[Route] = &[
     },
 ];
 
+/// Where in the table a path stands, if it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
+impl Place {
+    /// Of all paths that are not in the table.
+    pub const NOWHERE: Self = Self(ROUTES.len());
+    /// Places, [`Place::NOWHERE`] included.
+    pub const COUNT: usize = ROUTES.len() + 1;
+
+    /// All, in the order of their indices.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
+    /// Below [`Place::COUNT`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+
+    /// The path as in the table, or "none"; safe to log.
+    pub fn template(self) -> &'static str {
+        ROUTES.get(self.0).map_or("none", |route| route.template)
+    }
+
+    /// Whether a path of the table has this method.
+    pub fn has(self, method: &str) -> bool {
+        let route = ROUTES.get(self.0);
+        route.is_some_and(|route| route.methods.iter().any(|(known, _)| known == method))
+    }
+}
+
 /// A path of the table, and the id in it ("" where it has none).
 pub struct Found<'p> {
-    /// As in the table; safe to log.
-    pub template: &'static str,
+    /// Where it stands.
+    pub place: Place,
     /// As the caller wrote it.
     pub id: &'p str,
     methods: &'static [(Method, Endpoint)],
@@ -128,9 +164,9 @@ pub struct Found<'p> {
 
 /// Finds a path. Paths and ids have one spelling: a percent-encoded one is another path.
 pub fn find(path: &str) -> Option<Found<'_>> {
-    ROUTES.iter().find_map(|route| {
+    ROUTES.iter().enumerate().find_map(|(index, route)| {
         let id = id_in(path, route.template)?;
-        Some(Found { template: route.template, id, methods: route.methods })
+        Some(Found { place: Place(index), id, methods: route.methods })
     })
 }
 
@@ -173,7 +209,7 @@ mod tests {
 
     #[test]
     fn finds_paths_by_their_one_spelling() {
-        let id = |path| find(path).map(|found| (found.template, found.id));
+        let id = |path| find(path).map(|found| (found.place.template(), found.id));
         assert_eq!(id("/v1/secrets"), Some(("/v1/secrets", "")));
         assert_eq!(id("/v1/secrets/sec_x"), Some(("/v1/secrets/{id}", "sec_x")));
         let versions = "/v1/secrets/{id}/versions";

@@ -1,7 +1,7 @@
 //! The secure processor's channel: tries again while it is busy, and leaves it alone once it is
 //! dead.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::firmware::{self, FirmwareError};
 
 use crate::limits;
+use crate::metrics::{Histogram, TIMES};
 use crate::platform::{Platform, PlatformError};
 use crate::seal::{DerivedKey, KeyRequest};
 
@@ -22,11 +23,25 @@ const KEY_REQUESTS_MAX: u8 = 2;
 /// One machine's secure processor. Calls block.
 pub struct Processor {
     platform: Box<dyn Platform>,
+    report_calls: Calls,
+    key_calls: Calls,
     state: Mutex<ProcessorState>,
     key_requests: AtomicU8,
     stopping: AtomicBool,
     wake: (Mutex<()>, Condvar),
 }
+
+/// The calls of one kind since the start.
+pub struct Calls {
+    /// The kind, in one word.
+    pub name: &'static str,
+    /// How long each took.
+    pub times: Histogram<Duration>,
+    outcomes: [AtomicU64; OUTCOMES.len()],
+}
+
+/// How a call can end: with an answer, not now, with the firmware's no, or with the channel's end.
+const OUTCOMES: [&str; 4] = ["ok", "busy", "refused", "lost"];
 
 /// How the channel fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +75,37 @@ pub enum ProcessorError {
     KeyRequests,
 }
 
+impl Calls {
+    fn new(name: &'static str) -> Self {
+        Calls { name, times: Histogram::new(TIMES), outcomes: Default::default() }
+    }
+
+    /// How many ended how.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.outcomes.iter().map(|count| count.load(Ordering::Relaxed));
+        OUTCOMES.into_iter().zip(counts)
+    }
+
+    fn note<T>(&self, answer: &Result<Result<T, FirmwareError>, PlatformError>, time: Duration) {
+        let [ok, busy, refused, lost] = &self.outcomes;
+        let outcome = match answer {
+            Ok(Ok(_)) => ok,
+            Ok(Err(_)) => refused,
+            Err(PlatformError::Busy) => busy,
+            Err(_) => lost,
+        };
+        outcome.fetch_add(1, Ordering::Relaxed);
+        self.times.note(time);
+    }
+}
+
 impl Processor {
     /// A channel that nobody has used yet.
     pub fn new(platform: impl Platform) -> Self {
         Processor {
             platform: Box::new(platform),
+            report_calls: Calls::new("report"),
+            key_calls: Calls::new("key"),
             state: Mutex::new(ProcessorState::Working),
             key_requests: AtomicU8::new(0),
             stopping: AtomicBool::new(false),
@@ -77,9 +118,13 @@ impl Processor {
         self.lock().clone()
     }
 
+    /// What it was asked so far, kind by kind.
+    pub fn calls(&self) -> [&Calls; 2] {
+        [&self.report_calls, &self.key_calls]
+    }
+
     /// A report over this REPORT_DATA: the raw bytes. While the processor is busy it is asked
-    /// again, until
-    /// `patience` is over; `None` has no end but [`Processor::stop`].
+    /// again, until `patience` is over; `None` has no end but [`Processor::stop`].
     ///
     /// # Errors
     /// [`ProcessorError`]
@@ -88,10 +133,13 @@ impl Processor {
         report_data: &[u8; 64],
         patience: Option<Duration>,
     ) -> Result<[u8; REPORT_BYTES], ProcessorError> {
-        let answer = self.persist(patience, || self.platform.report(report_data))?;
-        let report = firmware::report_response(&answer).map_err(ProcessorError::Refused);
+        let report = self.persist(&self.report_calls, patience, || {
+            let answer = self.platform.report(report_data)?;
+            Ok(firmware::report_response(&answer).copied())
+        })?;
+        let report = report.map_err(ProcessorError::Refused);
         self.note(report.as_ref().err());
-        report.copied()
+        report
     }
 
     /// The key for this request.
@@ -102,8 +150,11 @@ impl Processor {
         if self.key_requests.fetch_add(1, Ordering::SeqCst) >= KEY_REQUESTS_MAX {
             return Err(ProcessorError::KeyRequests);
         }
-        let answer = self.persist(None, || self.platform.derive_key(request.as_bytes()))?;
-        Ok(DerivedKey::from_response(answer.as_slice())?)
+        let key = self.persist(&self.key_calls, None, || {
+            let answer = self.platform.derive_key(request.as_bytes())?;
+            Ok(DerivedKey::from_response(answer.as_slice()))
+        })?;
+        Ok(key?)
     }
 
     /// The certificates as they are now: the host's files, which a newer CRL may reach at any time.
@@ -132,16 +183,20 @@ impl Processor {
 
     fn persist<T>(
         &self,
+        calls: &Calls,
         patience: Option<Duration>,
-        call: impl Fn() -> Result<T, PlatformError>,
-    ) -> Result<T, ProcessorError> {
+        call: impl Fn() -> Result<Result<T, FirmwareError>, PlatformError>,
+    ) -> Result<Result<T, FirmwareError>, ProcessorError> {
         let started = Instant::now();
         let mut pause = limits::BUSY_PAUSE_MIN;
         loop {
             if let ProcessorState::Dead(reason) = self.state() {
                 return Err(ProcessorError::Dead(reason));
             }
-            match call() {
+            let called = Instant::now();
+            let answer = call();
+            calls.note(&answer, called.elapsed());
+            match answer {
                 Ok(answer) => return Ok(answer),
                 Err(PlatformError::Busy) => {}
                 Err(error) => {
@@ -242,6 +297,24 @@ mod tests {
         };
         processor.report(&[7; 64], None).unwrap();
         assert_eq!(processor.state(), ProcessorState::Working);
+    }
+
+    #[test]
+    fn calls_are_counted_by_how_they_ended() {
+        let answers = [Answer::Busy, Answer::Report, Answer::Status(0x16), Answer::Firmware];
+        let (processor, platform) = processor(answers);
+        for _ in 0..4 {
+            let _counted = processor.report(&[7; 64], None);
+        }
+        let [reports, keys] = processor.calls();
+        let outcomes: Vec<_> = reports.outcomes().collect();
+        assert_eq!(outcomes, [("ok", 1), ("busy", 1), ("refused", 1), ("lost", 1)]);
+        assert_eq!(
+            (reports.times.count(), platform.calls()),
+            (4, 4),
+            "none was made after the end"
+        );
+        assert_eq!(keys.times.count(), 0);
     }
 
     #[test]

@@ -2,14 +2,18 @@
 //! once, and then answers. A lone write is not delayed.
 
 use crate::limits::{WRITE_BATCH, WRITE_QUEUE};
+use crate::metrics::{Histogram, TIMES};
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot};
 use crate::store::error::StoreFailure;
 use arc_swap::{ArcSwapOption, Guard};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// Bounds of the writes that share a commit, up to [`WRITE_BATCH`].
+const WRITES_PER_COMMIT: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /// One write: tries it in the batch, and gives its answer for after the commit. Dropped, it answers
 /// Unavailable.
@@ -21,8 +25,15 @@ pub(super) struct Shared {
     pub(super) core: Core,
     /// The newest commit; none once the store has failed or closed.
     snapshot: ArcSwapOption<Snapshot>,
-    commits: AtomicU64,
-    writes: AtomicU64,
+    pub(super) commits: Commits,
+}
+
+/// The commits since the store was opened.
+pub(crate) struct Commits {
+    /// How long each took: the disk's word included, the making of its changes not.
+    pub(crate) times: Histogram<Duration>,
+    /// How many writes each carried.
+    pub(crate) writes: Histogram<u64>,
 }
 
 /// The writer's handle.
@@ -50,8 +61,9 @@ impl Writer {
             Ok(snapshot) => ArcSwapOption::from_pointee(snapshot),
             Err(error) => return Err(Box::new((engine, error))),
         };
-        let (commits, writes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let shared = Arc::new(Shared { core, snapshot, commits, writes });
+        let commits =
+            Commits { times: Histogram::new(TIMES), writes: Histogram::new(WRITES_PER_COMMIT) };
+        let shared = Arc::new(Shared { core, snapshot, commits });
         let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
         let (open_sender, open) = watch::channel(());
         let (engine_sender, engine_receiver) = std::sync::mpsc::sync_channel::<Engine>(1);
@@ -110,10 +122,8 @@ impl Writer {
     }
 
     pub(super) fn stats(&self) -> StoreStats {
-        StoreStats {
-            commits: self.shared.commits.load(Ordering::Relaxed),
-            writes: self.shared.writes.load(Ordering::Relaxed),
-        }
+        let writes = &self.shared.commits.writes;
+        StoreStats { commits: writes.count(), writes: writes.sum() }
     }
 
     /// Takes no more writes, and returns when those that wait are made and the file is closed.
@@ -165,6 +175,7 @@ fn commit_batch(
     shared: &Shared,
     jobs: Vec<Job>,
 ) -> Result<Vec<Answer>, EngineError> {
+    let mut changed = Instant::now();
     let (answers, writes) = engine.write(|batch| {
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
@@ -174,13 +185,15 @@ fn commit_batch(
             writes += u64::from(commit == Commit::Yes);
         }
         let commit = if writes > 0 { Commit::Yes } else { Commit::Nothing };
+        changed = Instant::now();
         Ok(((answers, writes), commit))
     })?;
     if writes > 0 {
+        let time = changed.elapsed();
         // Readers see a write before its answer goes out.
         shared.snapshot.store(Some(Arc::new(engine.snapshot()?)));
-        shared.commits.fetch_add(1, Ordering::Relaxed);
-        shared.writes.fetch_add(writes, Ordering::Relaxed);
+        shared.commits.times.note(time);
+        shared.commits.writes.note(writes);
     }
     Ok(answers)
 }
