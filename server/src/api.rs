@@ -16,17 +16,19 @@ mod route;
 mod secrets;
 pub(crate) mod text;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use neo_secrets_attestation::binding::Exporter;
 use neo_secrets_attestation::config::OwnerKey;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::connection::Calls;
 use crate::evidence::EvidenceQueue;
 use crate::limits;
 use crate::model::{AccountId, KeyId, Revision, Timestamp};
@@ -57,6 +59,7 @@ pub struct Api {
 /// What one connection's requests share; made when its TLS handshake is done.
 pub struct Connection {
     exporter: Option<Exporter>,
+    calls: Rc<Calls>,
     _counted: OpenConnection,
 }
 
@@ -164,8 +167,8 @@ impl Api {
 
 impl Connection {
     /// Of a connection with this exporter, if it has one.
-    pub fn new(exporter: Option<Exporter>) -> Self {
-        Connection { exporter, _counted: OpenConnection::new() }
+    pub fn new(exporter: Option<Exporter>, calls: Rc<Calls>) -> Self {
+        Connection { exporter, calls, _counted: OpenConnection::new() }
     }
 }
 
@@ -188,13 +191,14 @@ impl Answer {
     }
 }
 
-/// Answers one request. No other code makes a response.
+/// Answers one request. No other code makes a response, but [`refusal`].
 pub async fn answer(
     request: HttpRequest,
     payload: web::Payload,
     api: web::Data<Api>,
 ) -> HttpResponse {
     let started = Instant::now();
+    let _running = request.conn_data::<Connection>().map(|connection| connection.calls.begin());
     let mut exchange = Exchange {
         request_id: request::request_id(request.headers()),
         place: Place::NOWHERE,
@@ -257,6 +261,33 @@ fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpRespo
             response.body(error.body(request_id))
         }
     }
+}
+
+/// What is sent to a peer that sent no HTTP request, instead of the HTTP library's own answer, of
+/// which this is the head.
+pub fn refusal(bare: &str) -> String {
+    let error = match bare.split(' ').nth(1) {
+        Some("400") => ApiError::invalid("This is no valid HTTP/1.1 request."),
+        Some("408") => ApiError::invalid("The request's head took too long to arrive."),
+        Some("431") => ApiError::invalid("The request's head is too large."),
+        _ => ApiError::Internal,
+    };
+    let (status, request_id) = (error.status(), request::request_id(&HeaderMap::new()));
+    tracing::info!(
+        request = request_id,
+        route = "none",
+        status = status.as_u16(),
+        code = error.code()
+    );
+    let date = bare.lines().find(|line| line.starts_with("date:"));
+    let date = date.map(|date| format!("{date}\r\n")).unwrap_or_default();
+    let body = error.body(&request_id);
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncache-control: no-store\r\n\
+         {REQUEST_ID}: {request_id}\r\n{date}\r\n{body}",
+        body.len()
+    )
 }
 
 /// The headers of every answer.

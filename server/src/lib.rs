@@ -7,6 +7,7 @@
 pub mod access;
 mod api;
 pub mod config;
+mod connection;
 mod evidence;
 mod files;
 mod keys;

@@ -50,7 +50,7 @@ pub const SCANS: usize = 4;
 
 /// TLS handshake; two round trips on a bad link.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The first request's head, once TLS stands.
+/// A request's head: the first one's once TLS stands, later ones' from their first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A whole body: 1 MiB at 35 KB/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -2,21 +2,27 @@
 
 use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
+use actix_http::HttpService;
+use actix_service::{ServiceFactoryExt, map_config};
+use actix_tls::accept::TlsError as AcceptError;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_web::dev::{self, AppConfig, ServerHandle};
+use actix_web::{App, web};
 use neo_secrets_attestation::evidence::{ClaimTextError, ImageVersion};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::api::{self, Api, Connection};
 use crate::config::{Config, ConfigError};
+use crate::connection::{Patience, Watched};
 use crate::evidence::{EvidenceError, EvidenceQueue};
 use crate::limits;
 use crate::options::Options;
@@ -237,26 +243,46 @@ fn listen_on(
     let failed = |error| RunError::Listen { address, error };
     let workers = thread::available_parallelism()?.get();
     let connections = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
-    let service = move || App::new().app_data(api.clone()).default_service(web::to(api::answer));
-    let http = HttpServer::new(service)
+    // No `HttpServer`, since that lets nothing between TLS and HTTP; this is what it does.
+    actix_tls::accept::max_concurrent_tls_connect(limits::HANDSHAKES);
+    let builder = dev::Server::build()
         .workers(workers)
-        .max_connections(connections.div_ceil(workers))
-        .max_connection_rate(limits::HANDSHAKES)
+        .max_concurrent_connections(connections.div_ceil(workers))
         .worker_max_blocking_threads(limits::SCANS)
-        .keep_alive(limits::KEEP_ALIVE)
-        .client_request_timeout(limits::HEAD_TIMEOUT)
-        .client_disconnect_timeout(limits::DISCONNECT_TIMEOUT)
-        .tls_handshake_timeout(limits::HANDSHAKE_TIMEOUT)
         .shutdown_timeout(limits::DRAIN_SECONDS)
-        .tcp_nodelay(true)
-        .disable_signals()
-        // Before the listener is bound: set after it, this would silently do nothing.
-        .on_connect(|connection, data| {
-            data.insert(Connection::new(tls::exporter(connection)));
-        })
-        .bind_rustls_0_23(address, tls)
-        .map_err(failed)?;
-    let bound = http.addrs().first().copied().unwrap_or(address);
+        .disable_signals();
+    let draining = builder.graceful_shutdown_signal();
+    let service = move || {
+        let app = App::new().app_data(api.clone()).default_service(web::to(api::answer));
+        let draining = draining.clone();
+        let http = HttpService::build()
+            .keep_alive(limits::KEEP_ALIVE)
+            .client_request_timeout(limits::HEAD_TIMEOUT)
+            .client_disconnect_timeout(limits::DISCONNECT_TIMEOUT)
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .on_connect_ext(|connection: &Watched<TlsStream<TcpStream>>, data| {
+                let exporter = tls::exporter(connection.io());
+                data.insert(Connection::new(exporter, connection.calls()));
+            })
+            .h1(map_config(app, |()| AppConfig::default()).map_err(|error| error.error_response()));
+        let mut acceptor = Acceptor::new(tls.clone());
+        acceptor.set_handshake_timeout(limits::HANDSHAKE_TIMEOUT);
+        acceptor
+            .map_err(AcceptError::into_service_error)
+            .map(|stream: TlsStream<TcpStream>| {
+                let (tcp, _) = stream.get_ref();
+                // Where this fails, the connection has failed, and will tell.
+                let (_slower, peer) = (tcp.set_nodelay(true), tcp.peer_addr().ok());
+                (Watched::new(stream, Patience::LISTENER), peer)
+            })
+            .and_then(http.map_err(AcceptError::Service))
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let http = builder.listen("https", listener, service).map_err(failed)?;
     Ok((bound, http.run()))
 }
 

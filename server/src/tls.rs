@@ -78,6 +78,7 @@ impl TlsIdentity {
         server_config.session_storage = Arc::new(NoServerSessionStorage {});
         server_config.send_tls13_tickets = 0;
         server_config.max_early_data_size = 0;
+        server_config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsIdentity { server_config, spki_sha256 })
     }
 }
@@ -130,10 +131,9 @@ fn alternative_names(names: &[ServerName]) -> SubjectAlternativeName {
     extension
 }
 
-/// The exporter of one connection (RFC 9266), which binds evidence to it. `None` for what is no
-/// finished TLS connection of this listener.
-pub fn exporter(connection: &dyn std::any::Any) -> Option<Exporter> {
-    let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
+/// The exporter of one connection (RFC 9266), which binds evidence to it. `None` where rustls has
+/// none.
+pub fn exporter(stream: &TlsStream<TcpStream>) -> Option<Exporter> {
     let (_, session) = stream.get_ref();
     session.export_keying_material([0; 32], Exporter::LABEL, Some(&[])).ok().map(Exporter)
 }

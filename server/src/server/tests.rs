@@ -53,7 +53,7 @@ fn connect(server: &Server) -> SslStream<TcpStream> {
 
 /// Sends one request, with these further header lines, and reads the answer to its end.
 fn exchange(
-    mut tls: SslStream<TcpStream>,
+    tls: SslStream<TcpStream>,
     line: &str,
     headers: &str,
     body: &str,
@@ -62,18 +62,30 @@ fn exchange(
         if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let head =
         format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}{headers}\r\n");
-    tls.write_all(head.as_bytes()).unwrap();
-    tls.write_all(body.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    tls.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8(answer).unwrap();
+    parsed(&sent(tls, (head + body).as_bytes()))
+}
+
+/// Sends these bytes, and reads until the server closes.
+fn sent(mut tls: SslStream<TcpStream>, bytes: &[u8]) -> String {
+    tls.write_all(bytes).unwrap();
+    let mut answer = String::new();
+    tls.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Status, head and body of one answer.
+fn parsed(answer: &str) -> (u16, String, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head["HTTP/1.1 ".len()..][..3].parse().unwrap();
     (status, head.to_ascii_lowercase(), serde_json::from_str(body).unwrap())
 }
 
 fn call(server: &Server, line: &str, headers: &str, body: &str) -> (u16, Value) {
-    let (status, head, body) = exchange(connect(server), line, headers, body);
+    contracted(exchange(connect(server), line, headers, body))
+}
+
+/// Holds an answer to what all answers have.
+fn contracted((status, head, body): (u16, String, Value)) -> (u16, Value) {
     let id = head.split("x-request-id: ").nth(1).unwrap().lines().next().unwrap();
     assert!(
         head.contains("cache-control: no-store") && head.contains("application/json"),
@@ -225,6 +237,74 @@ fn a_dead_processor_is_named_and_left_alone_while_the_store_serves_on() {
     assert_eq!(platform.calls(), 3, "one at the start, one that went well, one that failed");
     assert!(state(&server).starts_with("processor-lost: "));
     assert_eq!(call(&server, "GET /v1/secrets", &bearer(&claimed["adminKey"]), "").0, 200);
+    server.stop().unwrap();
+}
+
+const LIVE: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+#[test]
+fn what_is_no_http_is_refused_as_any_other_failure() {
+    let home = Home::new();
+    let server = home.start(FakePlatform::new([]));
+    let head = |headers: &str| format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    let many = head(&"X: y\r\n".repeat(100));
+    let large = head(&format!("X: {}\r\n", "y".repeat(1_000_000)));
+    for (bytes, message) in [
+        (&b"\x16\x03\x01\r\n\r\n"[..], "This is no valid HTTP/1.1 request."),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "This is no valid HTTP/1.1 request."),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", "This is no valid HTTP/1.1 request."),
+        (b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", "This is no valid HTTP/1.1 request."),
+        (head("X y\r\n").as_bytes(), "This is no valid HTTP/1.1 request."),
+        (head("Content-Length: x\r\n").as_bytes(), "This is no valid HTTP/1.1 request."),
+        (many.as_bytes(), "The request's head is too large."),
+        (large.as_bytes(), "The request's head is too large."),
+    ] {
+        let answer = parsed(&sent(connect(&server), bytes));
+        assert!(answer.1.contains("connection: close") && answer.1.contains("\r\ndate: "));
+        let (status, body) = contracted(answer);
+        let error = &body["error"];
+        assert_eq!((status, error["code"].as_str()), (400, Some("INVALID_REQUEST")));
+        assert_eq!(error["message"], message);
+    }
+
+    // After a good request on the same connection, and in the same breath.
+    let mut tls = connect(&server);
+    tls.write_all(LIVE.as_bytes()).unwrap();
+    let mut first = [0; 9];
+    tls.read_exact(&mut first).unwrap();
+    let rest = sent(tls, b"?\r\n\r\n");
+    let both = sent(connect(&server), format!("{LIVE}?\r\n\r\n").as_bytes());
+    for answers in [String::from_utf8_lossy(&first) + rest.as_str(), both.into()] {
+        let second = answers.rfind("HTTP/1.1 400").unwrap();
+        assert_eq!(contracted(parsed(&answers[..second])).0, 200);
+        assert_eq!(contracted(parsed(&answers[second..])).0, 400);
+    }
+
+    // A malformed body has the call's answer, and no second one.
+    let head = "POST /v1/claim HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n";
+    let answer = sent(connect(&server), format!("{head}{JSON}\r\nx\r\n").as_bytes());
+    assert_eq!(contracted(parsed(&answer)).0, 400);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_head_that_does_not_end_is_not_waited_for() {
+    let home = Home::new();
+    let server = home.start(FakePlatform::new([]));
+    let (first, mut later) = (connect(&server), connect(&server));
+    later.write_all(LIVE.as_bytes()).unwrap();
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while !answer.ends_with(b"}") {
+        later.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    later.write_all(b"GET /healthz").unwrap();
+    let started = std::time::Instant::now();
+    let (status, body) = contracted(parsed(&sent(first, b"GET /healthz")));
+    assert_eq!(status, 400);
+    assert_eq!(body["error"]["message"], "The request's head took too long to arrive.");
+    assert_eq!(later.read_to_end(&mut Vec::new()).unwrap(), 0, "closed without an answer");
+    assert!(started.elapsed() < limits::KEEP_ALIVE, "earlier than an idle connection's end");
     server.stop().unwrap();
 }
 
