@@ -10,11 +10,14 @@ mod json;
 mod keys;
 mod limiter;
 mod metrics;
+#[cfg(test)]
+mod openapi;
 mod query;
 mod request;
 mod route;
 mod secrets;
 pub(crate) mod text;
+mod wire;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,6 +74,14 @@ pub struct Answer {
     location: Option<String>,
     revision: Option<Revision>,
     object: Option<String>,
+}
+
+/// That something is done which leaves nothing to show.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+struct Done {
+    success: bool,
+    message: &'static str,
 }
 
 /// What the log line and the headers of an answer say, known bit by bit.
@@ -182,6 +193,10 @@ impl Answer {
 
     fn ok(body: &impl Serialize) -> Self {
         Self::json(StatusCode::OK, body)
+    }
+
+    fn done(message: &'static str) -> Self {
+        Self::ok(&Done { success: true, message })
     }
 
     /// Names the object in the log.

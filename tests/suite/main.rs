@@ -8,6 +8,7 @@ mod evidence;
 mod footprint;
 mod keys;
 mod metrics;
+mod openapi;
 mod production;
 mod reference;
 mod rules;

@@ -10,6 +10,9 @@ use super::query::Query;
 use super::{Answer, Api, Connection};
 use crate::evidence::EvidenceError;
 
+/// Parameters of [`evidence`].
+pub(super) const QUERY: &[&str] = &["nonce"];
+
 /// Evidence that is fresh by the caller's nonce, for the caller's connection.
 pub async fn evidence(
     api: &Api,
@@ -18,7 +21,7 @@ pub async fn evidence(
     body: &mut Body,
 ) -> Result<Answer, ApiError> {
     body.none().await?;
-    let query = Query::parse(query, &["nonce"])?;
+    let query = Query::parse(query, QUERY)?;
     let nonce = query.value("nonce").ok_or_else(|| ApiError::field("nonce", "is required"))?;
     let nonce: Nonce =
         nonce.parse().map_err(|error| ApiError::field("nonce", format!("{error}")))?;

@@ -13,29 +13,38 @@ use super::json::Sent;
 use super::query::Query;
 use super::{Answer, Api, Connection, health, now};
 use crate::limits;
-use crate::model::Label;
+use crate::model::{AccountId, Label};
 use crate::phase::{ClaimError, Phase};
 use crate::store::{ClaimAnswer, StoreFailure};
 
-const FIELDS: &[&str] = &["ownerPublicKey", "signature", "accountName", "unlockHalf"];
+/// Fields of [`claim`].
+pub(super) const FIELDS: &[&str] = &["ownerPublicKey", "signature", "accountName", "unlockHalf"];
 
 /// The first account's name where the claim has none.
 const ACCOUNT_NAME: &str = "default";
 
+/// What a claim gave. The two keys are shown in this answer only.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
-struct Claimed<'a> {
+pub(super) struct Claimed<'a> {
+    #[cfg_attr(test, schema(value_type = super::openapi::StoreIdText))]
     store_id: String,
+    #[cfg_attr(test, schema(value_type = super::openapi::PublicKeyText))]
     instance_key: PublicKey,
+    #[cfg_attr(test, schema(value_type = super::openapi::TokenText))]
     owner_key: &'a str,
     account: Account<'a>,
+    #[cfg_attr(test, schema(value_type = super::openapi::TokenText))]
     admin_key: &'a str,
 }
 
+/// The first account.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FirstAccount))]
 struct Account<'a> {
-    id: String,
-    name: &'a str,
+    id: AccountId,
+    name: &'a Label,
 }
 
 /// Makes the caller the instance's owner, by a signature over this very connection.
@@ -95,12 +104,11 @@ where
 
 fn claimed(answer: &ClaimAnswer) -> Answer {
     let (owner_key, admin_key) = (answer.owner_token.to_text(), answer.admin_token.to_text());
-    let id = answer.account.to_string();
     let body = Claimed {
         store_id: answer.store_id.to_string(),
         instance_key: answer.instance_key,
         owner_key: &owner_key,
-        account: Account { id, name: answer.account_name.as_str() },
+        account: Account { id: answer.account, name: &answer.account_name },
         admin_key: &admin_key,
     };
     Answer::json(StatusCode::CREATED, &body).about(answer.account)

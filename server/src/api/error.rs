@@ -58,6 +58,7 @@ pub enum ApiError {
 
 /// A field at fault, and the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FieldAtFault))]
 pub struct Field {
     #[serde(rename = "field")]
     name: String,
@@ -157,12 +158,16 @@ impl ApiError {
     }
 }
 
+/// The body of every failure.
 #[derive(Serialize)]
-struct Envelope<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Error))]
+pub(super) struct Envelope<'a> {
     error: Body<'a>,
 }
 
+/// What failed, why, and in which request.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Fault))]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
     code: &'static str,

@@ -8,8 +8,10 @@ use super::error::ApiError;
 use super::query::Query;
 use crate::phase::{Instance, Phase, ProcessorState};
 
+/// That all is well.
 #[derive(Serialize)]
-struct Health {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct Health {
     status: &'static str,
 }
 

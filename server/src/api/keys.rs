@@ -7,35 +7,38 @@ use super::error::ApiError;
 use super::json::Sent;
 use super::request::Call;
 use super::{Answer, store_failure};
-use crate::access::{Admin, Globs, Permissions, Scope};
-use crate::model::{ApiKey, Issue, KeyId, Label, NewKey, Overlap};
+use crate::access::{Admin, Glob, Globs, Permission, Permissions, Scope};
+use crate::model::{ApiKey, Issue, KeyId, Label, NewKey, Overlap, Timestamp};
 use crate::store::{CreateKeyError, RevokeKeyError, RotateKeyError};
 
 /// A key; its token only where it was just made.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ApiKey))]
 #[serde(rename_all = "camelCase")]
-struct Key<'k> {
-    id: String,
-    name: &'k str,
-    permissions: Vec<&'static str>,
-    secrets: Option<Vec<&'k str>>,
-    expires_at: Option<String>,
-    created_at: String,
+pub(super) struct Key<'k> {
+    id: KeyId,
+    name: &'k Label,
+    permissions: Vec<Permission>,
+    secrets: Option<Vec<&'k Glob>>,
+    expires_at: Option<Timestamp>,
+    created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = super::openapi::TokenText))]
     key: Option<&'k str>,
 }
 
+/// Every key of the account.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ApiKeyList))]
 #[serde(rename_all = "camelCase")]
-struct List<'k> {
+pub(super) struct List<'k> {
     api_keys: Vec<Key<'k>>,
 }
 
-#[derive(Serialize)]
-struct Revoked {
-    success: bool,
-    message: &'static str,
-}
+/// Fields of [`create`].
+pub(super) const CREATE: &[&str] = &["name", "permissions", "secrets", "expiresAt"];
+/// Fields of [`rotate`].
+pub(super) const ROTATE: &[&str] = &["overlapSeconds"];
 
 /// `GET /v1/api-keys`
 pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
@@ -48,7 +51,7 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
 /// `POST /v1/api-keys`
 pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Admin>()?;
-    let mut fields = call.json(&["name", "permissions", "secrets", "expiresAt"]).await?;
+    let mut fields = call.json(CREATE).await?;
     let ruled = |name: &'static str| move |issue: Issue| ApiError::field(name, issue.to_string());
     let name = fields.required_text("name")?;
     let name = Label::parse(name.to_string()).map_err(ruled("name"))?;
@@ -97,14 +100,13 @@ pub async fn revoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
         ),
         RevokeKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;
-    let body = Revoked { success: true, message: "API key revoked successfully" };
-    Ok(Answer::ok(&body).about(id))
+    Ok(Answer::done("API key revoked successfully").about(id))
 }
 
 /// `POST /v1/api-keys/{id}/rotate`
 pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Admin>()?;
-    let mut fields = call.json(&["overlapSeconds"]).await?;
+    let mut fields = call.json(ROTATE).await?;
     let overlap = Overlap::from_seconds(fields.required_integer("overlapSeconds")?);
     let overlap = overlap.map_err(|issue| ApiError::field("overlapSeconds", issue.to_string()))?;
     let id: KeyId = call.object()?;
@@ -122,15 +124,15 @@ pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
 impl<'k> Key<'k> {
     fn of(key: &'k ApiKey, token: Option<&'k str>) -> Self {
         Key {
-            id: key.id.to_string(),
-            name: key.name.as_str(),
-            permissions: key.permissions.iter().map(|permission| permission.as_str()).collect(),
+            id: key.id,
+            name: &key.name,
+            permissions: key.permissions.iter().collect(),
             secrets: match &key.scope {
                 Scope::All => None,
-                Scope::Names(globs) => Some(globs.iter().map(|glob| glob.as_str()).collect()),
+                Scope::Names(globs) => Some(globs.iter().collect()),
             },
-            expires_at: key.expires_at.map(|time| time.to_string()),
-            created_at: key.created_at.to_string(),
+            expires_at: key.expires_at,
+            created_at: key.created_at,
             key: token,
         }
     }

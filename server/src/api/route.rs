@@ -146,6 +146,12 @@ impl Place {
         ROUTES.get(self.0).map_or("none", |route| route.template)
     }
 
+    /// Its methods; HEAD goes with GET.
+    #[cfg(test)]
+    pub fn methods(self) -> &'static [(Method, Endpoint)] {
+        ROUTES.get(self.0).map_or(&[], |route| route.methods)
+    }
+
     /// Whether a path of the table has this method.
     pub fn has(self, method: &str) -> bool {
         let route = ROUTES.get(self.0);

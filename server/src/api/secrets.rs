@@ -1,7 +1,5 @@
 //! `/v1/secrets`
 
-use std::collections::BTreeMap;
-
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use serde::Serialize;
@@ -14,7 +12,7 @@ use super::{Answer, store_failure};
 use crate::access::{Admin, Grant, Read, Scope, Write};
 use crate::limits;
 use crate::model::{
-    Change, Description, Field, NamePrefix, NewSecret, Page, Secret, SecretId, SecretName,
+    Change, Description, Field, KeyId, NamePrefix, NewSecret, Page, Secret, SecretId, SecretName,
     SecretValue, Tags, Timestamp, Version, VersionInfo,
 };
 use crate::store::{
@@ -23,66 +21,78 @@ use crate::store::{
 
 /// A secret in a list: exactly these four fields.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SecretItem))]
 #[serde(rename_all = "camelCase")]
-struct Item<'s> {
-    id: String,
-    name: &'s str,
-    created_at: String,
-    updated_at: String,
+pub(super) struct Item<'s> {
+    id: SecretId,
+    name: &'s SecretName,
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 /// A secret's metadata: everything but the value.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Secret))]
 #[serde(rename_all = "camelCase")]
-struct Metadata<'s> {
-    id: String,
-    name: &'s str,
-    description: Option<&'s str>,
-    created_at: String,
-    updated_at: String,
-    version: u64,
-    tags: &'s BTreeMap<String, String>,
-    expires_at: Option<String>,
+pub(super) struct Metadata<'s> {
+    id: SecretId,
+    name: &'s SecretName,
+    description: Option<&'s Description>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    version: Version,
+    tags: &'s Tags,
+    expires_at: Option<Timestamp>,
     expired: bool,
 }
 
+/// A page of secrets.
 #[derive(Serialize)]
-struct List<T> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct List<T> {
     secrets: Vec<T>,
     pagination: Pagination,
 }
 
+/// Where a page stands in its list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Pagination {
     total: u64,
     limit: u64,
     offset: u64,
 }
 
+/// The versions whose values are kept, newest first.
 #[derive(Serialize)]
-struct Versions {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct Versions {
     versions: Vec<Kept>,
 }
 
 /// A version whose value is kept.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = KeptVersion))]
 #[serde(rename_all = "camelCase")]
 struct Kept {
-    version: u64,
-    created_at: String,
-    created_by: String,
+    version: Version,
+    created_at: Timestamp,
+    created_by: KeyId,
 }
 
-#[derive(Serialize)]
-struct Deleted {
-    success: bool,
-    message: &'static str,
-}
+/// Parameters of [`list`].
+pub(super) const LIST: &[&str] = &["limit", "offset", "prefix", "detail"];
+/// Fields of [`create`].
+pub(super) const CREATE: &[&str] = &["name", "value", "description", "tags", "expiresAt"];
+/// Fields of [`update`].
+pub(super) const UPDATE: &[&str] = &["value", "description", "tags", "expiresAt"];
+/// Fields of [`rollback`].
+pub(super) const ROLLBACK: &[&str] = &["version"];
 
 /// `GET /v1/secrets?limit=&offset=&prefix=&detail=full`
 pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Read>()?;
-    let query = call.query(&["limit", "offset", "prefix", "detail"]).await?;
+    let query = call.query(LIST).await?;
     let limit = query.number("limit", limits::PAGE_ITEMS, limits::PAGE_ITEMS_DEFAULT)?;
     let offset = query.number("offset", 0..=limits::PAGE_OFFSET_MAX, 0)?;
     let prefix = query
@@ -117,7 +127,7 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
 /// `POST /v1/secrets`
 pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Write>()?;
-    let mut fields = call.json(&["name", "value", "description", "tags", "expiresAt"]).await?;
+    let mut fields = call.json(CREATE).await?;
     let name = ruled("name", SecretName::parse(fields.required_text("name")?.to_string()))?;
     let value = value(fields.required_text("value")?)?;
     let description = set(description(&mut fields)?);
@@ -168,7 +178,7 @@ fn find(call: &Call<'_>, grant: &Grant<Read>) -> Result<Secret, ApiError> {
 /// `PUT /v1/secrets/{id}`
 pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Write>()?;
-    let mut fields = call.json(&["value", "description", "tags", "expiresAt"]).await?;
+    let mut fields = call.json(UPDATE).await?;
     if fields.is_empty() {
         return Err(ApiError::invalid("The body changes nothing; give at least one field."));
     }
@@ -197,7 +207,7 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
 /// `POST /v1/secrets/{id}/rollback`
 pub async fn rollback(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Write>()?;
-    let mut fields = call.json(&["version"]).await?;
+    let mut fields = call.json(ROLLBACK).await?;
     let version = Version(fields.required_integer("version")?);
     let expected = expected_revision(call.headers)?;
     let id: SecretId = call.object()?;
@@ -228,8 +238,7 @@ pub async fn delete(mut call: Call<'_>) -> Result<Answer, ApiError> {
         DeleteSecretError::NotFound => ApiError::NotFound,
         DeleteSecretError::Store(failure) => store_failure(call.serving, &failure),
     })?;
-    let body = Deleted { success: true, message: "Secret deleted successfully" };
-    Ok(Answer::ok(&body).about(id))
+    Ok(Answer::done("Secret deleted successfully").about(id))
 }
 
 fn value(mut text: Zeroizing<String>) -> Result<SecretValue, ApiError> {
@@ -282,21 +291,17 @@ fn metadata(status: StatusCode, secret: &Secret, now: Timestamp) -> Answer {
 impl Kept {
     fn of(info: &VersionInfo) -> Self {
         let VersionInfo { version, created_at, created_by } = info;
-        Kept {
-            version: version.0,
-            created_at: created_at.to_string(),
-            created_by: created_by.to_string(),
-        }
+        Kept { version: *version, created_at: *created_at, created_by: *created_by }
     }
 }
 
 impl<'s> Item<'s> {
     fn of(secret: &'s Secret) -> Self {
         Item {
-            id: secret.id.to_string(),
-            name: secret.name.as_str(),
-            created_at: secret.created_at.to_string(),
-            updated_at: secret.updated_at.to_string(),
+            id: secret.id,
+            name: &secret.name,
+            created_at: secret.created_at,
+            updated_at: secret.updated_at,
         }
     }
 }
@@ -304,14 +309,14 @@ impl<'s> Item<'s> {
 impl<'s> Metadata<'s> {
     fn of(secret: &'s Secret, now: Timestamp) -> Self {
         Metadata {
-            id: secret.id.to_string(),
-            name: secret.name.as_str(),
-            description: secret.description.as_ref().map(Description::as_str),
-            created_at: secret.created_at.to_string(),
-            updated_at: secret.updated_at.to_string(),
-            version: secret.version.0,
-            tags: secret.tags.pairs(),
-            expires_at: secret.expires_at.map(|time| time.to_string()),
+            id: secret.id,
+            name: &secret.name,
+            description: secret.description.as_ref(),
+            created_at: secret.created_at,
+            updated_at: secret.updated_at,
+            version: secret.version,
+            tags: &secret.tags,
+            expires_at: secret.expires_at,
             expired: secret.is_expired(now),
         }
     }

@@ -1,0 +1,150 @@
+//! What each method of each path asks for and answers. The matches have no `_`: a call that is in
+//! the route table and not here does not compile.
+
+use serde_json::{Value, json};
+
+use super::schemas::{
+    GlobList, IfMatch, NonceText, PermissionList, PublicKeyText, SignatureText, page_limit,
+    page_offset,
+};
+use super::{Asks, Body, Operation, Schemas};
+use crate::access::Permission;
+use crate::api::error::ApiError;
+use crate::api::route::{Endpoint, Keyed};
+use crate::api::{Done, attestation, claim, health, keys, secrets};
+use crate::metrics::Text;
+use crate::model::{
+    Description, Label, NamePrefix, Overlap, SecretName, SecretValue, Tags, Timestamp, Version,
+};
+use crate::phase::Phase;
+
+/// The phases in which there is a report, and so evidence.
+const WITH_REPORT: &[&str] = &["sealed", "unclaimed", "serving"];
+
+pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
+    match endpoint {
+        Endpoint::Live => Operation::new("Whether the process lives", Asks::Nothing)
+            .in_phases(&Phase::NAMES)
+            .answers(200, schemas.answer::<health::Health>()),
+        Endpoint::Ready => Operation::new("Whether the instance serves", Asks::Nothing)
+            .in_phases(&Phase::NAMES)
+            .answers(200, schemas.answer::<health::Health>())
+            .fails(ApiError::unavailable("")),
+        Endpoint::Attestation => Operation::new("Evidence for this connection", Asks::Nothing)
+            .in_phases(WITH_REPORT)
+            .query(attestation::QUERY, [("nonce", true, schemas.of::<NonceText>())])
+            .answers(200, super::evidence::document(schemas))
+            .fails(ApiError::Internal)
+            .fails(ApiError::unavailable("")),
+        Endpoint::Claim => {
+            Operation::new("Take an unclaimed instance into possession", Asks::Nothing)
+                .in_phases(&["unclaimed", "serving"])
+                .takes(
+                    Body::new(claim::FIELDS)
+                        .required("ownerPublicKey", schemas.of::<PublicKeyText>())
+                        .required("signature", schemas.of::<SignatureText>())
+                        .nullable("accountName", schemas.of::<Label>())
+                        .refused("unlockHalf"),
+                )
+                .answers(201, schemas.answer::<claim::Claimed<'_>>())
+                .fails(ApiError::Forbidden("".into()))
+                .fails(ApiError::Conflict("".into()))
+                .fails(ApiError::Internal)
+                .fails(ApiError::unavailable(""))
+        }
+        Endpoint::Keyed(keyed) => self::keyed(keyed, schemas).in_phases(&["serving"]),
+    }
+}
+
+fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
+    let by = |permission, summary| Operation::new(summary, Asks::Permission(permission));
+    let quota = || ApiError::QuotaExceeded("".into());
+    match keyed {
+        Keyed::ListSecrets => by(Permission::Read, "List secrets, newest first")
+            .query(
+                secrets::LIST,
+                [
+                    ("limit", false, page_limit()),
+                    ("offset", false, page_offset()),
+                    ("prefix", false, schemas.of::<NamePrefix>()),
+                    ("detail", false, json!({"type": "string", "enum": ["full"]})),
+                ],
+            )
+            .answers(200, secret_list(schemas)),
+        Keyed::CreateSecret => by(Permission::Write, "Create a secret")
+            .takes(
+                secret_fields(secrets::CREATE, schemas)
+                    .required("name", schemas.of::<SecretName>())
+                    .required("value", schemas.of::<SecretValue>()),
+            )
+            .answers(201, schemas.answer::<secrets::Metadata<'_>>())
+            .with_header("Location")
+            .with_header("ETag")
+            .fails(ApiError::Conflict("".into()))
+            .fails(quota()),
+        Keyed::ReadSecret => by(Permission::Read, "A secret's metadata, never its value")
+            .answers(200, schemas.answer::<secrets::Metadata<'_>>())
+            .with_header("ETag"),
+        Keyed::UpdateSecret => by(Permission::Write, "Change a secret: what is absent stays")
+            .if_match(schemas.of::<IfMatch>())
+            .takes(
+                secret_fields(secrets::UPDATE, schemas)
+                    .optional("value", schemas.of::<SecretValue>())
+                    .not_empty(),
+            )
+            .answers(200, schemas.answer::<secrets::Metadata<'_>>())
+            .with_header("ETag"),
+        Keyed::DeleteSecret => by(Permission::Admin, "Delete a secret with all its versions")
+            .answers(200, schemas.answer::<Done>()),
+        Keyed::ListVersions => by(Permission::Read, "The versions whose values are kept")
+            .answers(200, schemas.answer::<secrets::Versions>()),
+        Keyed::RollbackSecret => by(Permission::Write, "Make a kept version the newest one")
+            .if_match(schemas.of::<IfMatch>())
+            .takes(Body::new(secrets::ROLLBACK).required("version", schemas.of::<Version>()))
+            .answers(200, schemas.answer::<secrets::Metadata<'_>>())
+            .with_header("ETag"),
+        Keyed::Metrics => Operation::new("Metrics for Prometheus", Asks::Owner)
+            .answers_text(200, Text::CONTENT_TYPE),
+        Keyed::ListKeys => by(Permission::Admin, "Every key of the account, without its text")
+            .answers(200, schemas.answer::<keys::List<'_>>()),
+        Keyed::CreateKey => by(Permission::Admin, "Issue a key, which is shown this once")
+            .takes(
+                Body::new(keys::CREATE)
+                    .required("name", schemas.of::<Label>())
+                    .required("permissions", schemas.of::<PermissionList>())
+                    .nullable("secrets", schemas.of::<GlobList>())
+                    .nullable("expiresAt", schemas.of::<Timestamp>()),
+            )
+            .answers(201, issued(schemas))
+            .fails(quota()),
+        Keyed::RevokeKey => by(Permission::Admin, "Revoke a key at once")
+            .answers(200, schemas.answer::<Done>())
+            .fails(ApiError::Conflict("".into())),
+        Keyed::RotateKey => by(Permission::Admin, "Replace a key by a new one")
+            .takes(Body::new(keys::ROTATE).required("overlapSeconds", schemas.of::<Overlap>()))
+            .answers(200, issued(schemas)),
+    }
+}
+
+/// The fields that creation and change have in common.
+fn secret_fields(fields: &'static [&'static str], schemas: &mut Schemas) -> Body {
+    Body::new(fields)
+        .nullable("description", schemas.of::<Description>())
+        .nullable("tags", schemas.of::<Tags>())
+        .nullable("expiresAt", schemas.of::<Timestamp>())
+}
+
+/// A page of items or, with `detail=full`, of whole secrets.
+fn secret_list(schemas: &mut Schemas) -> Value {
+    // A generic struct does not bring its argument's schema along.
+    schemas.answer::<secrets::Item<'_>>();
+    schemas.answer::<secrets::Metadata<'_>>();
+    let items = schemas.answer_as::<secrets::List<secrets::Item<'_>>>("SecretList");
+    let full = schemas.answer_as::<secrets::List<secrets::Metadata<'_>>>("SecretDetailsList");
+    json!({"anyOf": [items, full]})
+}
+
+/// A key's entry with its text.
+fn issued(schemas: &mut Schemas) -> Value {
+    json!({"allOf": [schemas.answer::<keys::Key<'_>>(), {"required": ["key"]}]})
+}
