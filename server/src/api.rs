@@ -30,6 +30,7 @@ use neo_secrets_attestation::binding::Exporter;
 use neo_secrets_attestation::config::OwnerKey;
 use serde::Serialize;
 
+use crate::audit::Origin;
 use crate::config::Config;
 use crate::connection::Calls;
 use crate::evidence::EvidenceQueue;
@@ -86,7 +87,7 @@ struct Done {
 
 /// What the log line and the headers of an answer say, known bit by bit.
 struct Exchange {
-    request_id: String,
+    origin: Origin,
     place: Place,
     key: Option<KeyId>,
     account: Option<AccountId>,
@@ -132,7 +133,9 @@ impl Api {
                 let caller = self.authenticate(request, serving, exchange).await?;
                 let (headers, id) = (request.headers(), found.id);
                 let now = now();
-                let call = Call { api: self, serving, caller, headers, query, body, id, now };
+                let origin = &exchange.origin;
+                let call =
+                    Call { api: self, serving, caller, origin, headers, query, body, id, now };
                 keyed.call(call).await
             }
         }
@@ -215,7 +218,7 @@ pub async fn answer(
     let started = Instant::now();
     let _running = request.conn_data::<Connection>().map(|connection| connection.calls.begin());
     let mut exchange = Exchange {
-        request_id: request::request_id(request.headers()),
+        origin: request::origin(&request),
         place: Place::NOWHERE,
         key: None,
         account: None,
@@ -233,7 +236,7 @@ pub async fn answer(
     let time = started.elapsed();
     api.counters.note(exchange.place, request.method(), status, time);
     tracing::info!(
-        request = exchange.request_id,
+        request = exchange.origin.request.as_str(),
         method = request::known_method(request.method()),
         route = exchange.place.template(),
         status = status.as_u16(),
@@ -247,7 +250,7 @@ pub async fn answer(
 }
 
 fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpResponse {
-    let request_id = exchange.request_id.as_str();
+    let request_id = exchange.origin.request.as_str();
     match outcome {
         Ok(Answer { status, body, content_type, location, revision, object: _ }) => {
             let mut response = headed(status, content_type, exchange);
@@ -289,14 +292,15 @@ pub fn refusal(bare: &str) -> String {
     };
     let (status, request_id) = (error.status(), request::request_id(&HeaderMap::new()));
     tracing::info!(
-        request = request_id,
+        request = request_id.as_str(),
         route = "none",
         status = status.as_u16(),
         code = error.code()
     );
     let date = bare.lines().find(|line| line.starts_with("date:"));
     let date = date.map(|date| format!("{date}\r\n")).unwrap_or_default();
-    let body = error.body(&request_id);
+    let request_id = request_id.as_str();
+    let body = error.body(request_id);
     format!(
         "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\
          content-type: application/json\r\ncache-control: no-store\r\n\
@@ -314,7 +318,7 @@ fn headed(
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
     response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    response.insert_header((REQUEST_ID, exchange.request_id.as_str()));
+    response.insert_header((REQUEST_ID, exchange.origin.request.as_str()));
     if let Some(Quota { limit, remaining, full_in }) = exchange.quota {
         let reset = now().unix_seconds().saturating_add(seconds_up(full_in));
         response.insert_header((RATE_LIMIT, limit));
@@ -344,6 +348,9 @@ fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
             ApiError::Internal
         }
         StoreFailure::KeyRevoked => ApiError::Unauthorized,
+        StoreFailure::AuditLogFull { limit } => ApiError::QuotaExceeded(
+            format!("The account's audit log has its limit of {limit} events.").into(),
+        ),
     }
 }
 

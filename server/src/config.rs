@@ -77,6 +77,8 @@ configured_limits! {
     secrets_per_account: 10_000_000 in 1..=100_000_000,
     /// API keys of one account.
     api_keys_per_account: 10_000 in 1..=1_000_000,
+    /// Events of one account's audit log.
+    audit_events_per_account: 1_000_000 in 1..=1_000_000_000,
     /// Values of one secret that are kept.
     versions_kept: 10 in 1..=100,
     /// Failed authentications of one peer address in a minute before they answer 429.

@@ -6,6 +6,7 @@
 
 pub mod access;
 mod api;
+pub mod audit;
 pub mod config;
 mod connection;
 mod evidence;

@@ -33,7 +33,7 @@ pub const JSON_MEMBERS: usize = 100;
 pub const ECHO_CHARACTERS: usize = 64;
 /// Length of a caller's `X-Request-ID`, per the API contract.
 pub const REQUEST_ID_BYTES: usize = 128;
-/// A query has at most two parameters of under 100 bytes.
+/// A query has at most six parameters, together of under 300 bytes, each of them escaped to three.
 pub const QUERY_BYTES: usize = 1_024;
 /// A page of a list, per the API contract.
 pub const PAGE_ITEMS: std::ops::RangeInclusive<u64> = 1..=100;
@@ -115,5 +115,7 @@ pub const SLOTS: usize = 16;
 pub const WRITE_QUEUE: usize = 256;
 /// Writes that share one commit: more would only lengthen the wait for the first.
 pub const WRITE_BATCH: usize = 256;
+/// Events of one record of the audit log. A batch whose names are not all of the longest fits one.
+pub const AUDIT_BODY_BYTES: usize = 131_072;
 /// Accounts whose keys are kept in memory: under 200 bytes each.
 pub const ACCOUNT_KEYS_CACHED: usize = 4_096;

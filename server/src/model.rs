@@ -526,6 +526,18 @@ pub struct SecretPage {
     pub total: u64,
 }
 
+/// A value that was taken out.
+pub struct Revealed {
+    /// The secret.
+    pub id: SecretId,
+    /// Its name.
+    pub name: SecretName,
+    /// The value's number.
+    pub version: Version,
+    /// The value.
+    pub value: SecretValue,
+}
+
 // ---------------------------------------------------------------------------------------------
 // API keys
 

@@ -231,6 +231,7 @@ fn store_limits(config: &Config) -> StoreLimits {
         versions_kept: usize::try_from(config.limits.versions_kept).unwrap_or(usize::MAX),
         secrets_per_account: config.limits.secrets_per_account,
         keys_per_account: config.limits.api_keys_per_account,
+        events_per_account: config.limits.audit_events_per_account,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store: sealed records in an embedded database file. STORE.md specifies every byte.
 
 mod api_keys;
+mod audit;
 mod body;
 mod core;
 mod engine;
@@ -13,10 +14,11 @@ mod secrets;
 mod writer;
 
 use self::core::Access;
-use crate::access::{Admin, Caller, Grant, Read, Reveal, Right, Token, Write};
+use crate::access::{Admin, Caller, Grant, OwnerCaller, Read, Reveal, Right, Scope, Token, Write};
+use crate::audit::{Act, EventPage, EventQuery};
 use crate::model::{
-    ApiKey, Change, KeyId, NewKey, NewSecret, Overlap, Page, Revision, Secret, SecretId,
-    SecretPage, SecretValue, Timestamp, Version,
+    ApiKey, Change, KeyId, NewKey, NewSecret, Overlap, Page, Revealed, Revision, Secret, SecretId,
+    SecretPage, Timestamp, Version,
 };
 pub use crate::seal::{Rewrap, UnsealError};
 use engine::{Changes, Snapshot};
@@ -30,6 +32,7 @@ use neo_secrets_attestation::binding::ReportData;
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::StoreId;
 pub use opening::{ClosedStore, Found, OpenError, StillSealed, Unsealed};
+use record::SYSTEM;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,6 +49,8 @@ pub struct StoreLimits {
     pub secrets_per_account: u64,
     /// API keys of one account.
     pub keys_per_account: u64,
+    /// Events of one account's audit log.
+    pub events_per_account: u64,
 }
 
 /// The store's public keys.
@@ -179,18 +184,55 @@ impl Store {
         self.read(|access, snapshot| api_keys::list(access, snapshot, grant))
     }
 
-    /// A secret's value: the newest, or the version asked for. Expired ones are as missing.
+    /// A part of the account's audit log, newest first. Without a filter and for an unnarrowed key
+    /// only the page is opened; else the whole log is, which takes some microseconds an event. A
+    /// narrowed key sees what was done to the secrets that it reaches and to keys that lie within
+    /// it.
+    ///
+    /// # Errors
+    /// The store's failures.
+    pub fn events(
+        &self,
+        grant: &Grant<Admin>,
+        query: &EventQuery,
+    ) -> Result<EventPage, StoreFailure> {
+        let narrowed = Some(grant).filter(|grant| grant.scope() != &Scope::All);
+        self.read(|access, snapshot| {
+            audit::list(access, snapshot, (grant.account(), narrowed), query)
+        })
+    }
+
+    /// A part of the instance's own audit log, newest first.
+    ///
+    /// # Errors
+    /// The store's failures.
+    pub fn instance_events(
+        &self,
+        _: &OwnerCaller,
+        query: &EventQuery,
+    ) -> Result<EventPage, StoreFailure> {
+        self.read(|access, snapshot| audit::list(access, snapshot, (SYSTEM, None), query))
+    }
+
+    /// Takes a value out: the newest, or the version asked for. Expired secrets are as missing. It
+    /// is opened where the call runs; the writer then looks whether key, secret and version still
+    /// stand, and the value is given only when the log durably tells of it.
     ///
     /// # Errors
     /// `NotFound` also for a version no longer kept.
-    pub fn secret_value(
+    pub async fn reveal(
         &self,
-        grant: &Grant<Reveal>,
+        act: Act<Grant<Reveal>>,
         id: SecretId,
         version: Option<Version>,
-        now: Timestamp,
-    ) -> Result<SecretValue, ReadError> {
-        self.read(|access, _| secrets::secret_value(access, grant, id, version, now))
+    ) -> Result<Revealed, ReadError> {
+        let revealed = self.read(|access, _| secrets::value(access, &act, id, version))?;
+        let version = revealed.version;
+        self.write(act, move |access, changes, act| {
+            secrets::reveal(access, changes, act, id, version)
+        })
+        .await?;
+        Ok(revealed)
     }
 
     /// Creates a secret.
@@ -199,14 +241,11 @@ impl Store {
     /// See [`CreateSecretError`]; nothing is written then.
     pub async fn create_secret(
         &self,
-        grant: Grant<Write>,
+        act: Act<Grant<Write>>,
         new: NewSecret,
-        now: Timestamp,
     ) -> Result<Secret, CreateSecretError> {
-        self.write(grant, move |access, changes, grant| {
-            secrets::create(access, changes, grant, new, now)
-        })
-        .await
+        self.write(act, move |access, changes, act| secrets::create(access, changes, act, new))
+            .await
     }
 
     /// Changes a secret; where `expected` is given, only from that revision.
@@ -215,14 +254,13 @@ impl Store {
     /// See [`UpdateSecretError`]; nothing is written then.
     pub async fn update_secret(
         &self,
-        grant: Grant<Write>,
+        act: Act<Grant<Write>>,
         id: SecretId,
         change: Change,
         expected: Option<Revision>,
-        now: Timestamp,
     ) -> Result<Secret, UpdateSecretError> {
-        self.write(grant, move |access, changes, grant| {
-            secrets::update(access, changes, grant, (id, change, expected), now)
+        self.write(act, move |access, changes, act| {
+            secrets::update(access, changes, act, (id, change, expected))
         })
         .await
     }
@@ -234,14 +272,13 @@ impl Store {
     /// See [`RollbackSecretError`]; nothing is written then.
     pub async fn rollback_secret(
         &self,
-        grant: Grant<Write>,
+        act: Act<Grant<Write>>,
         id: SecretId,
         version: Version,
         expected: Option<Revision>,
-        now: Timestamp,
     ) -> Result<Secret, RollbackSecretError> {
-        self.write(grant, move |access, changes, grant| {
-            secrets::rollback(access, changes, grant, (id, version, expected), now)
+        self.write(act, move |access, changes, act| {
+            secrets::rollback(access, changes, act, (id, version, expected))
         })
         .await
     }
@@ -252,11 +289,10 @@ impl Store {
     /// See [`DeleteSecretError`]; nothing is written then.
     pub async fn delete_secret(
         &self,
-        grant: Grant<Admin>,
+        act: Act<Grant<Admin>>,
         id: SecretId,
     ) -> Result<(), DeleteSecretError> {
-        self.write(grant, move |access, changes, grant| secrets::delete(access, changes, grant, id))
-            .await
+        self.write(act, move |access, changes, act| secrets::delete(access, changes, act, id)).await
     }
 
     /// Issues a key; its token is shown this once.
@@ -265,25 +301,24 @@ impl Store {
     /// See [`CreateKeyError`]; nothing is written then.
     pub async fn create_key(
         &self,
-        grant: Grant<Admin>,
+        act: Act<Grant<Admin>>,
         new: NewKey,
-        now: Timestamp,
     ) -> Result<(ApiKey, Token), CreateKeyError> {
-        self.write(grant, move |access, changes, grant| {
-            api_keys::create(access, changes, grant, new, now)
-        })
-        .await
+        self.write(act, move |access, changes, act| api_keys::create(access, changes, act, new))
+            .await
     }
 
     /// Revokes a key, at once and for what it has under way.
     ///
     /// # Errors
     /// See [`RevokeKeyError`]; nothing is written then.
-    pub async fn revoke_key(&self, grant: Grant<Admin>, id: KeyId) -> Result<(), RevokeKeyError> {
-        self.write(grant, move |access, changes, grant| {
-            api_keys::revoke(access, changes, grant, id)
-        })
-        .await
+    pub async fn revoke_key(
+        &self,
+        act: Act<Grant<Admin>>,
+        id: KeyId,
+    ) -> Result<(), RevokeKeyError> {
+        self.write(act, move |access, changes, act| api_keys::revoke(access, changes, act, id))
+            .await
     }
 
     /// Gives a key a new token. The old one works for `overlap` longer; one before that dies now.
@@ -292,13 +327,12 @@ impl Store {
     /// See [`RotateKeyError`]; nothing is written then.
     pub async fn rotate_key(
         &self,
-        grant: Grant<Admin>,
+        act: Act<Grant<Admin>>,
         id: KeyId,
         overlap: Overlap,
-        now: Timestamp,
     ) -> Result<(ApiKey, Token), RotateKeyError> {
-        self.write(grant, move |access, changes, grant| {
-            api_keys::rotate(access, changes, grant, (id, overlap), now)
+        self.write(act, move |access, changes, act| {
+            api_keys::rotate(access, changes, act, (id, overlap))
         })
         .await
     }
@@ -330,13 +364,13 @@ impl Store {
     /// A write by a key, which has to stand when its turn comes.
     async fn write<R: Right, T: Send + 'static, E: From<StoreFailure> + Send + 'static>(
         &self,
-        grant: Grant<R>,
-        write: impl FnOnce(&Access<'_>, &mut Changes, &Grant<R>) -> Result<T, E> + Send + 'static,
+        act: Act<Grant<R>>,
+        write: impl FnOnce(&Access<'_>, &mut Changes, &Act<Grant<R>>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         self.writer
             .submit(move |access: &Access<'_>, changes: &mut Changes| {
-                api_keys::check_standing(access, &grant)?;
-                write(access, changes, &grant)
+                api_keys::check_standing(access, &act.by)?;
+                write(access, changes, &act)
             })
             .await
     }

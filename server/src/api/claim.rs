@@ -125,7 +125,11 @@ fn refused(api: &Api, error: &ClaimError) -> ApiError {
         ClaimError::Store(StoreFailure::Unavailable) => {
             ApiError::unavailable("The store is unavailable.")
         }
-        ClaimError::Store(failure @ (StoreFailure::Damaged { .. } | StoreFailure::KeyRevoked)) => {
+        ClaimError::Store(
+            failure @ (StoreFailure::Damaged { .. }
+            | StoreFailure::KeyRevoked
+            | StoreFailure::AuditLogFull { .. }),
+        ) => {
             tracing::error!(%failure, "the claim failed");
             ApiError::Internal
         }

@@ -50,7 +50,7 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
 
 /// `POST /v1/api-keys`
 pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
-    let grant = call.grant::<Admin>()?;
+    let act = call.act::<Admin>()?;
     let mut fields = call.json(CREATE).await?;
     let ruled = |name: &'static str| move |issue: Issue| ApiError::field(name, issue.to_string());
     let name = fields.required_text("name")?;
@@ -67,7 +67,7 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         Some(time) => Some(time.parse().map_err(ruled("expiresAt"))?),
     };
     let new = NewKey { name, permissions, scope, expires_at };
-    let created = call.serving.store.create_key(grant, new, call.now).await;
+    let created = call.serving.store.create_key(act, new).await;
     let (key, token) = created.map_err(|error| match error {
         CreateKeyError::PermissionsExceed => ApiError::Forbidden(
             "This key issues only keys whose permissions lie within its own.".into(),
@@ -89,10 +89,10 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
 
 /// `DELETE /v1/api-keys/{id}`
 pub async fn revoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
-    let grant = call.grant::<Admin>()?;
+    let act = call.act::<Admin>()?;
     call.query(&[]).await?;
     let id: KeyId = call.object()?;
-    call.serving.store.revoke_key(grant, id).await.map_err(|error| match error {
+    call.serving.store.revoke_key(act, id).await.map_err(|error| match error {
         RevokeKeyError::NotFound => ApiError::NotFound,
         RevokeKeyError::LastAdmin => ApiError::Conflict(
             "This is the account's last admin key that reaches every secret and does not expire."
@@ -105,12 +105,12 @@ pub async fn revoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
 
 /// `POST /v1/api-keys/{id}/rotate`
 pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
-    let grant = call.grant::<Admin>()?;
+    let act = call.act::<Admin>()?;
     let mut fields = call.json(ROTATE).await?;
     let overlap = Overlap::from_seconds(fields.required_integer("overlapSeconds")?);
     let overlap = overlap.map_err(|issue| ApiError::field("overlapSeconds", issue.to_string()))?;
     let id: KeyId = call.object()?;
-    let rotated = call.serving.store.rotate_key(grant, id, overlap, call.now).await;
+    let rotated = call.serving.store.rotate_key(act, id, overlap).await;
     let (key, token) = rotated.map_err(|error| match error {
         RotateKeyError::NotFound => ApiError::NotFound,
         RotateKeyError::Outlasts => ApiError::Forbidden(

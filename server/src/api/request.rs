@@ -6,7 +6,6 @@ use std::sync::Arc;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap};
-use data_encoding::BASE64URL_NOPAD;
 
 use super::body::Body;
 use super::error::ApiError;
@@ -14,6 +13,7 @@ use super::json::Object;
 use super::query::Query;
 use super::{Api, store_failure};
 use crate::access::{Caller, Grant, OwnerCaller, Right, Token};
+use crate::audit::{Act, Origin, PeerAddress, RequestId};
 use crate::limits;
 use crate::model::{Revision, Timestamp};
 use crate::phase::Serving;
@@ -28,6 +28,8 @@ pub struct Call<'a> {
     pub serving: &'a Arc<Serving>,
     /// Who calls.
     pub caller: Caller,
+    /// Where it comes from.
+    pub origin: &'a Origin,
     /// The request's headers.
     pub headers: &'a HeaderMap,
     /// The raw query.
@@ -50,6 +52,14 @@ impl Call<'_> {
             let permission = denied.permission.as_str();
             ApiError::Forbidden(format!("This key lacks the permission {permission}.").into())
         })
+    }
+
+    /// What the caller does by this right, for the log.
+    ///
+    /// # Errors
+    /// 403, naming the permission.
+    pub fn act<R: Right>(&self) -> Result<Act<Grant<R>>, ApiError> {
+        Ok(Act { by: self.grant()?, origin: self.origin.clone(), now: self.now })
     }
 
     /// The owner, whom no account's key can stand in for.
@@ -114,7 +124,7 @@ pub struct Peer(IpAddr);
 impl Peer {
     /// The peer of a request.
     pub fn of(request: &HttpRequest) -> Self {
-        Self::at(request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip()))
+        Self::at(peer_address(request))
     }
 
     fn at(address: IpAddr) -> Self {
@@ -127,18 +137,24 @@ impl Peer {
     }
 }
 
+fn peer_address(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip())
+}
+
+/// Where a request comes from.
+pub fn origin(request: &HttpRequest) -> Origin {
+    let peer = PeerAddress::new(peer_address(request));
+    Origin { peer, request: request_id(request.headers()) }
+}
+
 /// The caller's request id, where it is one, else a new one.
-pub fn request_id(headers: &HeaderMap) -> String {
+pub fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers.get(super::REQUEST_ID).map(|id| id.as_bytes()).unwrap_or_default();
-    let fits = (1..=limits::REQUEST_ID_BYTES).contains(&given.len());
-    match str::from_utf8(given) {
-        Ok(id) if fits && given.iter().all(u8::is_ascii_graphic) => id.to_owned(),
-        _ => {
-            // Without randomness a request still is answered; its id only finds it in the log.
-            let random: [u8; 12] = secret::random_array().unwrap_or_default();
-            format!("req_{}", BASE64URL_NOPAD.encode(&random))
-        }
-    }
+    let given = str::from_utf8(given).ok().filter(|id| id.len() <= limits::REQUEST_ID_BYTES);
+    given.and_then(|id| RequestId::parse(id.to_owned()).ok()).unwrap_or_else(|| {
+        // Without randomness a request still is answered; its id only finds it in the log.
+        RequestId::generated(secret::random_array().unwrap_or_default())
+    })
 }
 
 /// The token that a request presents, if it has the form of one.
@@ -223,7 +239,7 @@ mod tests {
 
     #[test]
     fn keeps_the_callers_request_id_where_it_is_one() {
-        let id = |value: &str| request_id(&headers(&[("x-request-id", value)]));
+        let id = |value: &str| request_id(&headers(&[("x-request-id", value)])).as_str().to_owned();
         assert_eq!(id("abc-1"), "abc-1");
         let longest = "x".repeat(128);
         assert_eq!(id(&longest), longest);

@@ -126,7 +126,7 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
 
 /// `POST /v1/secrets`
 pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
-    let grant = call.grant::<Write>()?;
+    let act = call.act::<Write>()?;
     let mut fields = call.json(CREATE).await?;
     let name = ruled("name", SecretName::parse(fields.required_text("name")?.to_string()))?;
     let value = value(fields.required_text("value")?)?;
@@ -134,7 +134,7 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let tags = set(tags(&mut fields)?).unwrap_or_default();
     let expires_at = set(expires_at(&mut fields)?);
     let new = NewSecret { name, value, description, tags, expires_at };
-    let created = call.serving.store.create_secret(grant, new, call.now).await;
+    let created = call.serving.store.create_secret(act, new).await;
     let secret = created.map_err(|error| match error {
         CreateSecretError::OutsideScope => {
             ApiError::Forbidden("This key does not reach secrets of that name.".into())
@@ -177,7 +177,7 @@ fn find(call: &Call<'_>, grant: &Grant<Read>) -> Result<Secret, ApiError> {
 
 /// `PUT /v1/secrets/{id}`
 pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
-    let grant = call.grant::<Write>()?;
+    let act = call.act::<Write>()?;
     let mut fields = call.json(UPDATE).await?;
     if fields.is_empty() {
         return Err(ApiError::invalid("The body changes nothing; give at least one field."));
@@ -195,7 +195,7 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     };
     let expected = expected_revision(call.headers)?;
     let id: SecretId = call.object()?;
-    let updated = call.serving.store.update_secret(grant, id, change, expected, call.now).await;
+    let updated = call.serving.store.update_secret(act, id, change, expected).await;
     let secret = updated.map_err(|error| match error {
         UpdateSecretError::NotFound => ApiError::NotFound,
         UpdateSecretError::RevisionMismatch { .. } => ApiError::PreconditionFailed,
@@ -206,13 +206,13 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
 
 /// `POST /v1/secrets/{id}/rollback`
 pub async fn rollback(mut call: Call<'_>) -> Result<Answer, ApiError> {
-    let grant = call.grant::<Write>()?;
+    let act = call.act::<Write>()?;
     let mut fields = call.json(ROLLBACK).await?;
     let version = Version(fields.required_integer("version")?);
     let expected = expected_revision(call.headers)?;
     let id: SecretId = call.object()?;
     let store = &call.serving.store;
-    let rolled_back = store.rollback_secret(grant, id, version, expected, call.now).await;
+    let rolled_back = store.rollback_secret(act, id, version, expected).await;
     let secret = rolled_back.map_err(|error| match error {
         RollbackSecretError::NotFound => ApiError::NotFound,
         RollbackSecretError::RevisionMismatch { .. } => ApiError::PreconditionFailed,
@@ -227,14 +227,14 @@ pub async fn rollback(mut call: Call<'_>) -> Result<Answer, ApiError> {
 
 /// `DELETE /v1/secrets/{id}`
 pub async fn delete(mut call: Call<'_>) -> Result<Answer, ApiError> {
-    let grant = call.grant::<Admin>()?;
+    let act = call.act::<Admin>()?;
     call.query(&[]).await?;
     if call.headers.contains_key(header::IF_MATCH) {
         // Ignored, it would delete what the caller did not mean.
         return Err(ApiError::field("If-Match", "is honoured by PUT and rollback only"));
     }
     let id: SecretId = call.object()?;
-    call.serving.store.delete_secret(grant, id).await.map_err(|error| match error {
+    call.serving.store.delete_secret(act, id).await.map_err(|error| match error {
         DeleteSecretError::NotFound => ApiError::NotFound,
         DeleteSecretError::Store(failure) => store_failure(call.serving, &failure),
     })?;

@@ -12,7 +12,12 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
         config: ConfigText::new(b"x = 1\n").unwrap(),
         image_version: ImageVersion::new("0.1.0").unwrap(),
     };
-    let limits = StoreLimits { versions_kept: 10, secrets_per_account: 10, keys_per_account: 10 };
+    let limits = StoreLimits {
+        versions_kept: 10,
+        secrets_per_account: 10,
+        keys_per_account: 10,
+        events_per_account: 10,
+    };
     let processor = Processor::new(FakePlatform::new([]));
     let instance = Instance::new(processor, identity, folder.join("store.redb"), limits);
     instance.boot().unwrap();

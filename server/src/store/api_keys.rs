@@ -1,8 +1,10 @@
 //! API keys and their tokens: what each verb reads and changes.
 
 use crate::access::{Caller, Grant, KeyCaller, OwnerCaller, Permission, Right, Scope, Token};
+use crate::audit::{Act, Action, Object};
 use crate::keys::TokenHash;
 use crate::model::{AccountId, ApiKey, Id, KeyId, NewKey, Overlap, Timestamp};
+use crate::store::audit::note;
 use crate::store::body::{KeyBody, OwnerBody, PreviousToken, TokenBody};
 use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::{Changes, Order, Snapshot};
@@ -210,11 +212,12 @@ pub(super) fn list<R: Right>(
 pub(super) fn create<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    grant: &Grant<R>,
+    act: &Act<Grant<R>>,
     new: NewKey,
-    now: Timestamp,
 ) -> Result<(ApiKey, Token), CreateKeyError> {
     let NewKey { name, permissions, scope, expires_at } = new;
+    let Act { by: grant, origin: _, now } = act;
+    let now = *now;
     if !permissions.lie_within(grant.permissions()) {
         return Err(CreateKeyError::PermissionsExceed);
     }
@@ -238,6 +241,7 @@ pub(super) fn create<R: Right>(
     put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
     access.put(changes, &*account, &Address::api_key(account.id, id), &body_of(&key, hash))?;
     access.put(changes, &*account, &Address::state(account.id), &state)?;
+    note(changes, act, Action::KeyCreate, Object::key(&key));
     Ok((key, token))
 }
 
@@ -254,14 +258,14 @@ pub(super) fn body_of(key: &ApiKey, token: TokenHash) -> KeyBody {
 pub(super) fn revoke<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    grant: &Grant<R>,
+    act: &Act<Grant<R>>,
     id: KeyId,
 ) -> Result<(), RevokeKeyError> {
-    let account = access.account(grant.account())?;
+    let account = access.account(act.by.account())?;
     let address = Address::api_key(account.id, id);
     let body = access.find(&*account, &address)?.ok_or(RevokeKeyError::NotFound)?;
     let key = to_api_key(&body, id)?;
-    if !lies_within(&key, grant) {
+    if !lies_within(&key, &act.by) {
         return Err(RevokeKeyError::NotFound);
     }
     let mut state = access.get(&*account, &Address::state(account.id))?;
@@ -275,33 +279,34 @@ pub(super) fn revoke<R: Right>(
     forget_tokens(changes, &body);
     changes.remove(address.key().to_vec());
     access.put(changes, &*account, &Address::state(account.id), &state)?;
+    note(changes, act, Action::KeyRevoke, Object::key(&key));
     Ok(())
 }
 
 pub(super) fn rotate<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    grant: &Grant<R>,
+    act: &Act<Grant<R>>,
     (id, overlap): (KeyId, Overlap),
-    now: Timestamp,
 ) -> Result<(ApiKey, Token), RotateKeyError> {
-    let account = access.account(grant.account())?;
+    let account = access.account(act.by.account())?;
     let address = Address::api_key(account.id, id);
     let mut body = access.find(&*account, &address)?.ok_or(RotateKeyError::NotFound)?;
     let key = to_api_key(&body, id)?;
-    if !lies_within(&key, grant) {
+    if !lies_within(&key, &act.by) {
         return Err(RotateKeyError::NotFound);
     }
-    if grant.is_outlasted_by(key.expires_at) {
+    if act.by.is_outlasted_by(key.expires_at) {
         return Err(RotateKeyError::Outlasts);
     }
+    note(changes, act, Action::KeyRotate, Object::key(&key));
     if overlap.seconds() == 0 {
         return Ok((key, replace_token(access, changes, &account, id)?));
     }
     if let Some(older) = &body.previous {
         changes.remove(Address::token(&older.token).key().to_vec());
     }
-    let works_until = now.plus_seconds(overlap.seconds());
+    let works_until = act.now.plus_seconds(overlap.seconds());
     let (token, hash) = new_token(access)?;
     body.previous = Some(PreviousToken { token: body.token, works_until });
     body.token = hash;

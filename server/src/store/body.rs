@@ -2,6 +2,7 @@
 //! it.
 
 use crate::access::{Globs, Permissions, Scope};
+use crate::audit::{Event, PeerAddress, RequestId};
 use crate::keys::TokenHash;
 use crate::limits::VERSIONS_KEPT_MAX;
 use crate::model::{
@@ -14,6 +15,7 @@ use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
 use neo_secrets_attestation::ed25519::PublicKey;
+use std::net::IpAddr;
 
 /// A record's content.
 pub(super) trait Body: Encode<()> + for<'b> Decode<'b, ()> {
@@ -40,6 +42,8 @@ bodies! {
     SecretBody: Secret,
     ValueBody: Value,
     NameBody: Name,
+    AuditBody: Audit,
+    AuditStateBody: AuditState,
 }
 
 #[derive(Encode, Decode)]
@@ -185,6 +189,22 @@ pub(super) struct NameBody {
     pub(super) secret: SecretId,
 }
 
+/// Events in their order, at least one; the first one's number ends the record's engine key.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct AuditBody {
+    #[n(0)]
+    pub(super) events: Vec<Event>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct AuditStateBody {
+    /// Events in the account's log: the number of the next one.
+    #[n(0)]
+    pub(super) events: u64,
+}
+
 /// The owner's public key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnerKey(pub(super) PublicKey);
@@ -319,6 +339,7 @@ cbor_as! {
     SecretName: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
     Description: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
     Label: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
+    RequestId: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
     Version: |own| u64(own.0), |decoder| decoder.u64().map(Self);
     Revision: |own| u64(own.0), |decoder| decoder.u64().map(Self);
     Permissions: |own| u8(own.to_bits()), |decoder| {
@@ -338,6 +359,29 @@ cbor_as! {
         let in_order = versions.is_sorted_by(|one, next| one.version < next.version);
         Some(versions).filter(|all| !all.is_empty() && in_order).map(Self).ok_or_else(|| refused(()))
     };
+}
+
+/// 4 bytes or 16.
+impl<C> Encode<C> for PeerAddress {
+    fn encode<W: Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        match self.address() {
+            IpAddr::V4(address) => encoder.bytes(&address.octets())?.ok(),
+            IpAddr::V6(address) => encoder.bytes(&address.octets())?.ok(),
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for PeerAddress {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        let bytes = decoder.bytes()?;
+        let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        let address = four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+        address.map(Self::new).map_err(refused)
+    }
 }
 
 impl<C, K: IdKind> Encode<C> for Id<K> {

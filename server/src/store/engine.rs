@@ -1,7 +1,9 @@
 //! The seam to the engine. It is trusted for nothing: its errors and panics end in named states,
 //! and what it gives back is bytes for [`super::record`] to open.
 
+use crate::audit::Event;
 use crate::limits::ENGINE_CACHE_BYTES;
+use crate::model::AccountId;
 use crate::store::error::StoreFailure;
 use crate::store::record::TABLE;
 use redb::{
@@ -31,6 +33,9 @@ pub(super) enum EngineError {
     /// The engine panicked.
     #[error("the engine panicked: {0}")]
     Panicked(String),
+    /// The batch's events could not be sealed, so that nothing of it was written.
+    #[error("the audit log was not written: {0}")]
+    Audit(StoreFailure),
 }
 
 impl From<StorageError> for EngineError {
@@ -207,6 +212,25 @@ impl Snapshot {
             }
         })
     }
+
+    /// Shows each record whose key begins with `prefix`, from the one at or below `last` downwards,
+    /// until `visit` breaks. `last` begins with `prefix`.
+    pub(super) fn scan_down(
+        &self,
+        prefix: &[u8],
+        last: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        guarded(|| {
+            for entry in self.0.range(prefix..=last)?.rev() {
+                let (key, value) = entry?;
+                if visit(key.value(), value.value()).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
 }
 
 /// The least key above all that begin with `prefix`.
@@ -229,7 +253,7 @@ pub(super) struct Batch<'a>(Table<'a, &'static [u8], &'static [u8]>);
 impl Batch<'_> {
     /// Writes, or with `None` removes, what stands at each key.
     pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), EngineError> {
-        for (key, value) in &changes.0 {
+        for (key, value) in &changes.records {
             match value {
                 Some(value) => drop(self.0.insert(key.as_slice(), value.as_slice())?),
                 None => drop(self.0.remove(key.as_slice())?),
@@ -247,19 +271,23 @@ impl View for Batch<'_> {
 
 /// What one write changes: nothing of it happens before all of it is known.
 #[derive(Default)]
-pub(super) struct Changes(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+pub(super) struct Changes {
+    records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What the log of this account is to tell of it.
+    pub(super) event: Option<(AccountId, Event)>,
+}
 
 impl Changes {
     pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.0.push((key, Some(value)));
+        self.records.push((key, Some(value)));
     }
 
     pub(super) fn remove(&mut self, key: Vec<u8>) {
-        self.0.push((key, None));
+        self.records.push((key, None));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.records.is_empty() && self.event.is_none()
     }
 }
 
@@ -268,9 +296,10 @@ impl From<EngineError> for StoreFailure {
         tracing::error!(%error, "the engine failed");
         match error {
             EngineError::Damaged(_) | EngineError::Foreign => Self::Damaged { kind: "engine page" },
-            EngineError::Locked | EngineError::Io(_) | EngineError::Panicked(_) => {
-                Self::Unavailable
-            }
+            EngineError::Locked
+            | EngineError::Io(_)
+            | EngineError::Panicked(_)
+            | EngineError::Audit(_) => Self::Unavailable,
         }
     }
 }

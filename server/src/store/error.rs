@@ -19,6 +19,12 @@ pub enum StoreFailure {
     /// if it had not authenticated.
     #[error("the key was revoked")]
     KeyRevoked,
+    /// The account's audit log has no room for what this write would have to be recorded as.
+    #[error("the account's audit log has its limit of {limit} events")]
+    AuditLogFull {
+        /// Events of an account.
+        limit: u64,
+    },
 }
 
 /// One error enum of a verb: its own facts, and the store's failures.

@@ -63,6 +63,7 @@ impl From<EngineError> for OpenError {
             EngineError::Damaged(what) => Self::Damaged(what),
             EngineError::Panicked(what) => Self::Damaged(format!("the engine panicked: {what}")),
             EngineError::Io(what) => Self::Io(io::Error::other(what)),
+            EngineError::Audit(failure) => Self::Io(io::Error::other(failure)),
         }
     }
 }

@@ -6,11 +6,11 @@ use crate::model::{AccountId, ID_BYTES, KeyId, SecretId, Version};
 use crate::secret::random_array;
 use crate::store::Header;
 use crate::store::body::{
-    AccountBody, AccountKeyBody, Body, InstanceBody, KeyBody, NameBody, OwnerBody, SecretBody,
-    StateBody, TokenBody, ValueBody,
+    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, InstanceBody, KeyBody, NameBody,
+    OwnerBody, SecretBody, StateBody, TokenBody, ValueBody,
 };
 use crate::store::error::StoreFailure;
-use minicbor::encode::Write;
+use minicbor::encode::{Encode, Write};
 use std::marker::PhantomData;
 use zeroize::Zeroizing;
 
@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Secret = 0x20,
     Value = 0x21,
     Name = 0x22,
+    Audit = 0x30,
+    AuditState = 0x31,
 }
 
 impl Kind {
@@ -59,6 +61,8 @@ impl Kind {
             Self::Secret => "secret",
             Self::Value => "value",
             Self::Name => "name",
+            Self::Audit => "audit",
+            Self::AuditState => "audit state",
         }
     }
 }
@@ -176,7 +180,20 @@ impl Address<NameBody> {
     }
 }
 
-/// The id that ends an engine key of a scanned kind.
+impl Address<AuditBody> {
+    /// The record whose first event has this number.
+    pub(super) fn audit(account: AccountId, first: u64) -> Self {
+        Self::new(account, &first.to_be_bytes())
+    }
+}
+
+impl Address<AuditStateBody> {
+    pub(super) fn audit_state(account: AccountId) -> Self {
+        Self::new(account, &[])
+    }
+}
+
+/// The id, or the number, that ends an engine key of a scanned kind.
 pub(super) fn id_at_end<const N: usize>(key: &[u8]) -> Option<[u8; N]> {
     key.get(ID_BYTES + 1..)?.try_into().ok()
 }
@@ -280,7 +297,7 @@ impl Write for Counter {
     }
 }
 
-fn encoded_length<B: Body>(body: &B) -> usize {
+pub(super) fn encoded_length(body: &impl Encode<()>) -> usize {
     let mut counter = Counter(0);
     // An encoder into a counter can't fail; a body that fails to encode fails again in `seal`.
     let _ = minicbor::encode(body, &mut counter);

@@ -1,10 +1,12 @@
 //! Secrets: what each verb reads and changes.
 
 use crate::access::{Grant, Right, Scope};
+use crate::audit::{Act, Action, Object};
 use crate::model::{
-    Change, Id, KeyId, NewSecret, Page, Revision, Secret, SecretId, SecretPage, SecretValue,
+    Change, Id, NewSecret, Page, Revealed, Revision, Secret, SecretId, SecretName, SecretPage,
     Timestamp, Version, VersionInfo,
 };
+use crate::store::audit::note;
 use crate::store::body::{NameBody, SecretBody, StateBody, ValueBody, Versions};
 use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::{Changes, Order, Snapshot};
@@ -51,24 +53,53 @@ pub(super) fn secret<R: Right>(
     Ok(body.into_secret(id))
 }
 
-pub(super) fn secret_value<R: Right>(
+/// A live secret that the key reaches and that has not expired.
+fn find_current<R: Right>(
     access: &Access<'_>,
-    grant: &Grant<R>,
+    account: &AccountKeys,
+    act: &Act<Grant<R>>,
+    id: SecretId,
+) -> Result<Option<SecretBody>, StoreFailure> {
+    let body = find(access, account, act.by.scope(), id)?;
+    Ok(body.filter(|body| body.expires_at.is_none_or(|end| act.now < end)))
+}
+
+/// Opens a value. Nobody has been told of it yet, so that it must not leave.
+pub(super) fn value<R: Right>(
+    access: &Access<'_>,
+    act: &Act<Grant<R>>,
     id: SecretId,
     version: Option<Version>,
-    now: Timestamp,
-) -> Result<SecretValue, ReadError> {
-    let account = access.account(grant.account())?;
-    let body = find(access, &account, grant.scope(), id)?
-        .filter(|body| body.expires_at.is_none_or(|end| now < end))
-        .ok_or(ReadError::NotFound)?;
+) -> Result<Revealed, ReadError> {
+    let account = access.account(act.by.account())?;
+    let body = find_current(access, &account, act, id)?.ok_or(ReadError::NotFound)?;
     check_name(access, &account, id, &body)?;
     let version = version.unwrap_or(body.versions.newest().version);
     if !body.versions.has(version) {
         return Err(ReadError::NotFound);
     }
-    let value = access.get(&*account, &Address::value(account.id, id, version))?;
-    Ok(value.value)
+    let value = access.get(&*account, &Address::value(account.id, id, version))?.value;
+    Ok(Revealed { id, name: body.name, version, value })
+}
+
+/// Records that a value leaves, if the secret still stands, and still has the version. A version's
+/// value never changes, so what was opened is what is recorded.
+pub(super) fn reveal<R: Right>(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    act: &Act<Grant<R>>,
+    id: SecretId,
+    version: Version,
+) -> Result<(), ReadError> {
+    let account = access.account(act.by.account())?;
+    let body = find_current(access, &account, act, id)?;
+    let body = body.filter(|body| body.versions.has(version)).ok_or(ReadError::NotFound)?;
+    note(changes, act, Action::SecretReveal, object(id, body.name, Some(version)));
+    Ok(())
+}
+
+fn object(id: SecretId, name: SecretName, version: Option<Version>) -> Object {
+    Object::Secret { id, name, version }
 }
 
 /// Without prefix and patterns only the page is opened; else every secret of the account is.
@@ -130,11 +161,12 @@ fn open_at(
 pub(super) fn create<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    grant: &Grant<R>,
+    act: &Act<Grant<R>>,
     new: NewSecret,
-    now: Timestamp,
 ) -> Result<Secret, CreateSecretError> {
     let NewSecret { name, value, description, tags, expires_at } = new;
+    let Act { by: grant, origin: _, now } = act;
+    let now = *now;
     if !grant.scope().reaches(&name) {
         return Err(CreateSecretError::OutsideScope);
     }
@@ -171,45 +203,49 @@ pub(super) fn create<R: Right>(
     access.put(changes, &*account, &value_address, &ValueBody { value })?;
     access.put(changes, &*account, &name_address, &index)?;
     access.put(changes, &*account, &Address::state(account.id), &state)?;
+    note(changes, act, Action::SecretCreate, object(id, body.name.clone(), Some(first.version)));
     Ok(body.into_secret(id))
 }
 
 pub(super) fn update<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    grant: &Grant<R>,
+    act: &Act<Grant<R>>,
     (id, change, expected): (SecretId, Change, Option<Revision>),
-    now: Timestamp,
 ) -> Result<Secret, UpdateSecretError> {
-    let account = access.account(grant.account())?;
-    let mut body = find(access, &account, grant.scope(), id)?.ok_or(UpdateSecretError::NotFound)?;
+    let account = access.account(act.by.account())?;
+    let body = find(access, &account, act.by.scope(), id)?;
+    let mut body = body.ok_or(UpdateSecretError::NotFound)?;
     check_name(access, &account, id, &body)?;
     if expected.is_some_and(|expected| expected != body.revision) {
         return Err(UpdateSecretError::RevisionMismatch { current: body.revision });
     }
     let Change { value, description, tags, expires_at } = change;
-    if let Some(value) = value {
-        let info = (now, grant.key());
-        add_version(access, changes, &account, (id, &mut body), &ValueBody { value }, info)?;
-    }
+    let version = match value {
+        Some(value) => {
+            let value = ValueBody { value };
+            Some(add_version(access, changes, &account, (id, &mut body), &value, act)?)
+        }
+        None => None,
+    };
     description.apply(&mut body.description);
     expires_at.apply(&mut body.expires_at);
     let mut new_tags = Some(std::mem::take(&mut body.tags));
     tags.apply(&mut new_tags);
     body.tags = new_tags.unwrap_or_default();
-    Ok(put_changed(access, changes, &account, (id, body), now)?)
+    note(changes, act, Action::SecretUpdate, object(id, body.name.clone(), version));
+    Ok(put_changed(access, changes, &account, (id, body), act.now)?)
 }
 
 /// The version may be the current one: as any other, its value becomes a new version.
 pub(super) fn rollback<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    grant: &Grant<R>,
+    act: &Act<Grant<R>>,
     (id, version, expected): (SecretId, Version, Option<Revision>),
-    now: Timestamp,
 ) -> Result<Secret, RollbackSecretError> {
-    let account = access.account(grant.account())?;
-    let body = find(access, &account, grant.scope(), id)?;
+    let account = access.account(act.by.account())?;
+    let body = find(access, &account, act.by.scope(), id)?;
     let mut body = body.ok_or(RollbackSecretError::NotFound)?;
     check_name(access, &account, id, &body)?;
     if expected.is_some_and(|expected| expected != body.revision) {
@@ -220,25 +256,27 @@ pub(super) fn rollback<R: Right>(
         return Err(RollbackSecretError::NotKept { oldest, newest });
     }
     let value = access.get(&*account, &Address::value(account.id, id, version))?;
-    let info = (now, grant.key());
-    add_version(access, changes, &account, (id, &mut body), &value, info)?;
-    Ok(put_changed(access, changes, &account, (id, body), now)?)
+    let version = add_version(access, changes, &account, (id, &mut body), &value, act)?;
+    note(changes, act, Action::SecretRollback, object(id, body.name.clone(), Some(version)));
+    Ok(put_changed(access, changes, &account, (id, body), act.now)?)
 }
 
-/// Makes a value the newest version, and drops those that are kept no longer.
-fn add_version(
+/// Makes a value the newest version, which it gives back, and drops those that are kept no longer.
+fn add_version<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
     account: &AccountKeys,
     (id, body): (SecretId, &mut SecretBody),
     value: &ValueBody,
-    (now, by): (Timestamp, KeyId),
-) -> Result<(), StoreFailure> {
-    for surplus in body.versions.push(now, by, access.core.limits.versions_kept) {
+    act: &Act<Grant<R>>,
+) -> Result<Version, StoreFailure> {
+    let keep = access.core.limits.versions_kept;
+    for surplus in body.versions.push(act.now, act.by.key(), keep) {
         changes.remove(Address::value(account.id, id, surplus).key().to_vec());
     }
-    let address = Address::value(account.id, id, body.versions.newest().version);
-    access.put(changes, account, &address, value)
+    let version = body.versions.newest().version;
+    access.put(changes, account, &Address::value(account.id, id, version), value)?;
+    Ok(version)
 }
 
 /// Writes a changed secret, as its next revision.
@@ -258,11 +296,11 @@ fn put_changed(
 pub(super) fn delete<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    grant: &Grant<R>,
+    act: &Act<Grant<R>>,
     id: SecretId,
 ) -> Result<(), DeleteSecretError> {
-    let account = access.account(grant.account())?;
-    let body = find(access, &account, grant.scope(), id)?.ok_or(DeleteSecretError::NotFound)?;
+    let account = access.account(act.by.account())?;
+    let body = find(access, &account, act.by.scope(), id)?.ok_or(DeleteSecretError::NotFound)?;
     check_name(access, &account, id, &body)?;
     let mut state = access.get(&*account, &Address::state(account.id))?;
     let count = state.secrets.checked_sub(1);
@@ -274,6 +312,7 @@ pub(super) fn delete<R: Right>(
     changes.remove(Address::name(account.id, &hash).key().to_vec());
     changes.remove(Address::secret(account.id, id).key().to_vec());
     access.put(changes, &*account, &Address::state(account.id), &state)?;
+    note(changes, act, Action::SecretDelete, object(id, body.name, None));
     Ok(())
 }
 

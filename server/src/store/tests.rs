@@ -11,19 +11,46 @@ mod race;
 
 use super::*;
 use crate::access::{Globs, Permission, Permissions, Scope};
-use crate::model::{Description, Field, Label, SecretName, Tags};
+use crate::audit::{Origin, PeerAddress, RequestId};
+use crate::model::{Description, Field, Label, SecretName, SecretValue, Tags};
 use crate::seal::tests::Chip;
 use disk::Disk;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use tokio::runtime::Runtime;
 
-const LIMITS: StoreLimits =
-    StoreLimits { versions_kept: 3, secrets_per_account: 1_000, keys_per_account: 20 };
+const LIMITS: StoreLimits = StoreLimits {
+    versions_kept: 3,
+    secrets_per_account: 1_000,
+    keys_per_account: 20,
+    events_per_account: 100_000,
+};
 const OWNER: PublicKey = PublicKey([0x0E; 32]);
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
+}
+
+/// What a caller does, so many seconds after the beginning.
+fn act<R: Right>(caller: &Caller, seconds: u64) -> Act<Grant<R>> {
+    Act { by: caller.grant().unwrap(), origin: origin("a-request"), now: at(seconds) }
+}
+
+fn origin(request: &str) -> Origin {
+    let request = RequestId::parse(request.to_owned()).unwrap();
+    Origin { peer: PeerAddress::new([192, 0, 2, 1].into()), request }
+}
+
+/// A value, without a word of it in the log.
+fn value_of(
+    store: &Store,
+    caller: &Caller,
+    id: SecretId,
+    version: Option<Version>,
+    seconds: u64,
+) -> Result<SecretValue, ReadError> {
+    let act = act::<Reveal>(caller, seconds);
+    store.read(|access, _| secrets::value(access, &act, id, version)).map(|found| found.value)
 }
 
 fn label(text: &str) -> Label {
@@ -100,6 +127,10 @@ impl Instance {
         self.admin.grant().unwrap()
     }
 
+    fn act<R: Right>(&self, seconds: u64) -> Act<Grant<R>> {
+        act(&self.admin, seconds)
+    }
+
     fn create(&self, secret: &str, text: &str) -> Result<Secret, CreateSecretError> {
         self.create_at(secret, text, at(1))
     }
@@ -110,24 +141,24 @@ impl Instance {
         text: &str,
         now: Timestamp,
     ) -> Result<Secret, CreateSecretError> {
-        self.wait(self.store().create_secret(self.grant(), new_secret(name, text), now))
+        self.wait(self.store().create_secret(Act { now, ..self.act(0) }, new_secret(name, text)))
     }
 
     fn update(&self, id: SecretId, change: Change) -> Result<Secret, UpdateSecretError> {
-        self.wait(self.store().update_secret(self.grant(), id, change, None, at(2)))
+        self.wait(self.store().update_secret(self.act(2), id, change, None))
     }
 
     fn rollback(&self, id: SecretId, version: u64) -> Result<Secret, RollbackSecretError> {
         let version = Version(version);
-        self.wait(self.store().rollback_secret(self.grant(), id, version, None, at(4)))
+        self.wait(self.store().rollback_secret(self.act(4), id, version, None))
     }
 
     fn delete(&self, id: SecretId) -> Result<(), DeleteSecretError> {
-        self.wait(self.store().delete_secret(self.grant(), id))
+        self.wait(self.store().delete_secret(self.act(5), id))
     }
 
     fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, Token), CreateKeyError> {
-        self.wait(self.store().create_key(by.grant().unwrap(), new, at(1)))
+        self.wait(self.store().create_key(act(by, 1), new))
     }
 
     /// A key, and who holds its token.
@@ -142,7 +173,7 @@ impl Instance {
 
     fn value(&self, id: SecretId, version: Option<u64>) -> Result<String, ReadError> {
         let version = version.map(Version);
-        let value = self.store().secret_value(&self.grant(), id, version, at(3))?;
+        let value = value_of(self.store(), &self.admin, id, version, 3)?;
         Ok(String::from_utf8(value.expose().to_vec()).unwrap())
     }
 
@@ -198,8 +229,7 @@ fn secrets_live_their_life() {
         expires_at: Some(at(1_000)),
         ..new_secret("database-url", "postgres://one")
     };
-    let created =
-        instance.wait(instance.store().create_secret(instance.grant(), new, at(5))).unwrap();
+    let created = instance.wait(instance.store().create_secret(instance.act(5), new)).unwrap();
     assert_eq!((created.version, created.revision), (Version(1), Revision(1)));
     assert_eq!((created.created_at, created.updated_at), (at(5), at(5)));
     assert_eq!((created.description.clone(), created.expires_at), (description, Some(at(1_000))));
@@ -246,14 +276,13 @@ fn a_rollback_makes_a_new_version_of_any_kept_value() {
         expires_at: Some(at(2)),
         ..new_secret("a", "one")
     };
-    let made = instance.wait(instance.store().create_secret(instance.grant(), new, at(1))).unwrap();
+    let made = instance.wait(instance.store().create_secret(instance.act(1), new)).unwrap();
     let id = made.id;
     instance.update(id, new_value("two")).unwrap();
     let (rotator, by) = instance.key(&[Permission::Write], Scope::All);
     let rollback = |version, expected| {
-        let grant = by.grant().unwrap();
         let store = instance.store();
-        instance.wait(store.rollback_secret(grant, id, Version(version), Some(expected), at(4)))
+        instance.wait(store.rollback_secret(act(&by, 4), id, Version(version), Some(expected)))
     };
     let stale = RollbackSecretError::RevisionMismatch { current: Revision(2) };
     // Where both are wrong, it is the caller's view of the secret that is.
@@ -302,8 +331,7 @@ fn the_largest_secret_fits() {
         tags: Tags::parse(pairs).unwrap(),
         ..new_secret(&long("n", 100), &long("v", 65_536))
     };
-    let created =
-        instance.wait(instance.store().create_secret(instance.grant(), new, at(1))).unwrap();
+    let created = instance.wait(instance.store().create_secret(instance.act(1), new)).unwrap();
     for _ in 0..110 {
         instance.update(created.id, new_value(&long("w", 65_536))).unwrap();
     }

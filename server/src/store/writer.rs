@@ -3,6 +3,7 @@
 
 use crate::limits::{WRITE_BATCH, WRITE_QUEUE};
 use crate::metrics::{Histogram, TIMES};
+use crate::store::audit::Pending;
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot};
 use crate::store::error::StoreFailure;
@@ -17,7 +18,9 @@ const WRITES_PER_COMMIT: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /// One write: tries it in the batch, and gives its answer for after the commit. Dropped, it answers
 /// Unavailable.
-type Job = Box<dyn FnOnce(&mut Batch<'_>, &Core) -> Result<(Answer, Commit), EngineError> + Send>;
+type Job = Box<
+    dyn FnOnce(&mut Batch<'_>, &Core, &mut Pending) -> Result<(Answer, Commit), EngineError> + Send,
+>;
 type Answer = Box<dyn FnOnce() + Send>;
 
 /// What readers and the writer share.
@@ -96,10 +99,17 @@ impl Writer {
         E: From<StoreFailure> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |batch, core| {
+        let job: Job = Box::new(move |batch, core, events| {
             let mut changes = Changes::default();
-            let result = write(&core.access(&*batch), &mut changes);
-            let commit = match result.is_ok() && !changes.is_empty() {
+            let access = core.access(&*batch);
+            let result = write(&access, &mut changes);
+            let is_empty = changes.is_empty();
+            // What fails leaves no event, and what would leave one fails where there is no room.
+            let result = result.and_then(|done| {
+                changes.event.take().map_or(Ok(()), |event| events.admit(&access, event))?;
+                Ok(done)
+            });
+            let commit = match result.is_ok() && !is_empty {
                 true => Commit::Yes,
                 false => Commit::Nothing,
             };
@@ -179,11 +189,15 @@ fn commit_batch(
     let (answers, writes) = engine.write(|batch| {
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
+        let mut events = Pending::default();
         for job in jobs {
-            let (answer, commit) = job(batch, &shared.core)?;
+            let (answer, commit) = job(batch, &shared.core, &mut events)?;
             answers.push(answer);
             writes += u64::from(commit == Commit::Yes);
         }
+        let mut changes = Changes::default();
+        events.put(&shared.core.access(&*batch), &mut changes).map_err(EngineError::Audit)?;
+        batch.apply(&changes)?;
         let commit = if writes > 0 { Commit::Yes } else { Commit::Nothing };
         changed = Instant::now();
         Ok(((answers, writes), commit))

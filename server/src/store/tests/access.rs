@@ -18,11 +18,11 @@ fn every_failure_to_authenticate_is_the_same() {
     assert!(instance.authenticate(&expiring, at(99)).is_ok());
     unauthorized(&instance, &expiring, 100);
     let (revoked, token) = instance.create_key(&instance.admin, new_key(READ, Scope::All)).unwrap();
-    instance.wait(instance.store().revoke_key(instance.grant(), revoked.id)).unwrap();
+    instance.wait(instance.store().revoke_key(instance.act(5), revoked.id)).unwrap();
     unauthorized(&instance, &token, 2);
     instance.reopen();
     unauthorized(&instance, &token, 2);
-    let again = instance.wait(instance.store().revoke_key(instance.grant(), revoked.id));
+    let again = instance.wait(instance.store().revoke_key(instance.act(5), revoked.id));
     assert_eq!(again.unwrap_err(), RevokeKeyError::NotFound);
     audit::audit(instance.store()).unwrap();
 }
@@ -95,9 +95,8 @@ fn an_expiring_key_leaves_nothing_that_outlasts_it() {
     }
     let (lasting, _) = instance.create_key(&instance.admin, until(None)).unwrap();
     let rotate = |id| {
-        let grant = expiring.grant().unwrap();
         let overlap = Overlap::from_seconds(5).unwrap();
-        instance.wait(instance.store().rotate_key(grant, id, overlap, at(1))).map(drop)
+        instance.wait(instance.store().rotate_key(act(&expiring, 1), id, overlap)).map(drop)
     };
     assert_eq!(rotate(lasting.id), Err(RotateKeyError::Outlasts));
     assert_eq!(rotate(own.id), Ok(()));
@@ -120,20 +119,19 @@ fn keys_outside_ones_own_are_as_missing() {
     assert_eq!(ids(&instance.admin)[1..], [own.id, inside.id, outside.id, revealing.id]);
     let overlap = Overlap::from_seconds(0).unwrap();
     for id in [outside.id, revealing.id, instance.admin.key_id()] {
-        let revoked = instance.wait(instance.store().revoke_key(narrow.grant().unwrap(), id));
+        let revoked = instance.wait(instance.store().revoke_key(act(&narrow, 5), id));
         assert_eq!(revoked.unwrap_err(), RevokeKeyError::NotFound);
-        let rotate = instance.store().rotate_key(narrow.grant().unwrap(), id, overlap, at(1));
+        let rotate = instance.store().rotate_key(act(&narrow, 1), id, overlap);
         assert_eq!(instance.wait(rotate).err().unwrap(), RotateKeyError::NotFound);
     }
-    instance.wait(instance.store().revoke_key(narrow.grant().unwrap(), inside.id)).unwrap();
+    instance.wait(instance.store().revoke_key(act(&narrow, 5), inside.id)).unwrap();
 }
 
 #[test]
 fn the_last_lasting_admin_key_stays() {
     let instance = Instance::new();
     let first = instance.admin.key_id();
-    let revoke =
-        |by: &Caller, id| instance.wait(instance.store().revoke_key(by.grant().unwrap(), id));
+    let revoke = |by: &Caller, id| instance.wait(instance.store().revoke_key(act(by, 5), id));
     instance.key(ADMIN, globs(&["db-*"]));
     let expiring = NewKey { expires_at: Some(at(9_999)), ..new_key(ADMIN, Scope::All) };
     instance.create_key(&instance.admin, expiring).unwrap();
@@ -150,7 +148,7 @@ fn rotation_overlaps_once() {
     let (key, first) = instance.create_key(&instance.admin, new_key(READ, Scope::All)).unwrap();
     let rotate = |instance: &Instance, seconds, now| {
         let overlap = Overlap::from_seconds(seconds).unwrap();
-        let rotated = instance.store().rotate_key(instance.grant(), key.id, overlap, at(now));
+        let rotated = instance.store().rotate_key(instance.act(now), key.id, overlap);
         let (same, token) = instance.wait(rotated).unwrap();
         assert_eq!(same, key);
         token
@@ -197,17 +195,17 @@ fn narrowed_keys_see_their_secrets_only() {
         instance.page(10, 0).items.into_iter().find(|item| item.name.as_str() == "web").unwrap().id;
     let store = instance.store();
     assert_eq!(store.secret(&narrow.grant().unwrap(), web).unwrap_err(), ReadError::NotFound);
-    let value = store.secret_value(&narrow.grant().unwrap(), web, None, at(1));
+    let value = value_of(store, &narrow, web, None, 1);
     assert_eq!(value.err().unwrap(), ReadError::NotFound);
-    let update = store.update_secret(narrow.grant().unwrap(), web, new_value("x"), None, at(1));
+    let update = store.update_secret(act(&narrow, 1), web, new_value("x"), None);
     assert_eq!(instance.wait(update).unwrap_err(), UpdateSecretError::NotFound);
-    let rollback = store.rollback_secret(narrow.grant().unwrap(), web, Version(1), None, at(1));
+    let rollback = store.rollback_secret(act(&narrow, 1), web, Version(1), None);
     assert_eq!(instance.wait(rollback).unwrap_err(), RollbackSecretError::NotFound);
-    let delete = instance.wait(store.delete_secret(narrow.grant().unwrap(), web));
+    let delete = instance.wait(store.delete_secret(act(&narrow, 5), web));
     assert_eq!(delete.unwrap_err(), DeleteSecretError::NotFound);
     let create = |secret| {
         let new = new_secret(secret, "v");
-        instance.wait(store.create_secret(narrow.grant().unwrap(), new, at(1))).map(drop)
+        instance.wait(store.create_secret(act(&narrow, 1), new)).map(drop)
     };
     // Outside its patterns a key does not even learn that a name is taken.
     assert_eq!(create("web"), Err(CreateSecretError::OutsideScope));
@@ -259,10 +257,9 @@ fn a_claim_is_repeated_until_a_token_is_used() {
 fn a_revoked_keys_waiting_writes_are_not_made() {
     let instance = Instance::new();
     let (key, caller) = instance.key(ADMIN, Scope::All);
-    instance.wait(instance.store().revoke_key(instance.grant(), key.id)).unwrap();
+    instance.wait(instance.store().revoke_key(instance.act(5), key.id)).unwrap();
     // It authenticated before it was revoked; its requests come after.
-    let create =
-        instance.store().create_secret(caller.grant().unwrap(), new_secret("a", "v"), at(2));
+    let create = instance.store().create_secret(act(&caller, 2), new_secret("a", "v"));
     let revoked = StoreFailure::KeyRevoked;
     assert_eq!(instance.wait(create).unwrap_err(), CreateSecretError::Store(revoked.clone()));
     let escape = instance.create_key(&caller, new_key(ADMIN, Scope::All));
@@ -275,13 +272,11 @@ fn a_replaced_tokens_waiting_writes_are_not_made() {
     let (key, token) = instance.create_key(&instance.admin, new_key(ADMIN, Scope::All)).unwrap();
     let rotate = |seconds| {
         let overlap = Overlap::from_seconds(seconds).unwrap();
-        instance
-            .wait(instance.store().rotate_key(instance.grant(), key.id, overlap, at(2)))
-            .unwrap()
+        instance.wait(instance.store().rotate_key(instance.act(2), key.id, overlap)).unwrap()
     };
     let create = |caller: &Caller, secret| {
         let new = new_secret(secret, "v");
-        instance.wait(instance.store().create_secret(caller.grant().unwrap(), new, at(2))).map(drop)
+        instance.wait(instance.store().create_secret(act(caller, 2), new)).map(drop)
     };
     let holder = instance.authenticate(&token, at(1)).unwrap();
     let (_, second) = rotate(60);
@@ -304,7 +299,7 @@ fn keys_have_their_quota() {
     instance.key(READ, Scope::All);
     let full = instance.create_key(&instance.admin, new_key(READ, Scope::All));
     assert_eq!(full.err().unwrap(), CreateKeyError::QuotaExceeded { limit: 3 });
-    instance.wait(instance.store().revoke_key(instance.grant(), second.id)).unwrap();
+    instance.wait(instance.store().revoke_key(instance.act(5), second.id)).unwrap();
     instance.key(READ, Scope::All);
 }
 
@@ -312,10 +307,9 @@ fn keys_have_their_quota() {
 fn expired_secrets_give_no_value_and_keep_their_name() {
     let instance = Instance::new();
     let new = NewSecret { expires_at: Some(at(50)), ..new_secret("a", "v") };
-    let secret =
-        instance.wait(instance.store().create_secret(instance.grant(), new, at(1))).unwrap();
+    let secret = instance.wait(instance.store().create_secret(instance.act(1), new)).unwrap();
     let value = |seconds| {
-        let value = instance.store().secret_value(&instance.grant(), secret.id, None, at(seconds));
+        let value = value_of(instance.store(), &instance.admin, secret.id, None, seconds);
         value.map(|value| value.expose().to_vec())
     };
     assert_eq!(value(49).unwrap(), b"v");

@@ -1,8 +1,8 @@
 //! Opens every record of a store and checks that they agree with one another.
 
 use super::super::body::{
-    AccountBody, AccountKeyBody, InstanceBody, KeyBody, NameBody, OwnerBody, SecretBody, StateBody,
-    TokenBody, ValueBody,
+    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, InstanceBody, KeyBody, NameBody,
+    OwnerBody, SecretBody, StateBody, TokenBody, ValueBody,
 };
 use super::super::core::{Access, AccountKeys};
 use super::super::engine::Order;
@@ -67,6 +67,7 @@ pub(super) fn audit(store: &Store) -> Result<Contents, String> {
             let versions: usize = contents.values().map(|(.., values)| values.len()).sum();
             expected += 2 * contents.len() + versions;
             audit_keys(&access, &records, &keys, &mut tokens)?;
+            expected += audit_log(&access, &records, &keys)?;
         } else {
             audit_keys(&access, &records, system, &mut tokens)?;
         }
@@ -88,6 +89,29 @@ pub(super) fn audit(store: &Store) -> Result<Contents, String> {
 
 fn check(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{what} disagree")) }
+}
+
+/// The records of an account's log.
+fn audit_log(
+    access: &Access<'_>,
+    records: &Records,
+    account: &AccountKeys,
+) -> Result<usize, String> {
+    let text = |failure: StoreFailure| failure.to_string();
+    let address = Address::audit_state(account.id);
+    let state: Option<AuditStateBody> = access.find(account, &address).map_err(text)?;
+    let (mut next, mut count) = (0, usize::from(state.is_some()));
+    for rest in of_kind(records, account.id, Kind::Audit) {
+        let first = u64::from_be_bytes(rest.try_into().unwrap());
+        check(first == next, "audit records")?;
+        let address = Address::audit(account.id, first);
+        let body: AuditBody = access.get(account, &address).map_err(text)?;
+        check(!body.events.is_empty(), "audit records")?;
+        next += body.events.len() as u64;
+        count += 1;
+    }
+    check(state.map(|state| state.events) == Some(next).filter(|next| *next > 0), "audit state")?;
+    Ok(count)
 }
 
 fn audit_keys(

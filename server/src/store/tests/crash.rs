@@ -76,7 +76,7 @@ fn live(steps: usize) -> Life {
             writes.into_iter().map(|write| runtime.block_on(write).unwrap()).collect();
         if round % 7 == 0 {
             let new = new_key(&[Permission::Read], Scope::All);
-            runtime.block_on(store.create_key(admin.grant().unwrap(), new, at(9))).unwrap();
+            runtime.block_on(store.create_key(act(&admin, 9), new)).unwrap();
         }
         let after = audit(&store).unwrap();
         life.steps.push(Step { before, after: after.clone(), answered, began });
@@ -96,18 +96,16 @@ async fn write(
     match (existing, choice) {
         (None, _) => {
             let new = new_secret(name, text);
-            store.create_secret(admin.grant().unwrap(), new, at(1)).await.unwrap();
+            store.create_secret(act(admin, 1), new).await.unwrap();
         }
         (Some((id, _)), 0) => {
-            store.delete_secret(admin.grant().unwrap(), id).await.unwrap();
+            store.delete_secret(act(admin, 5), id).await.unwrap();
         }
         (Some((id, oldest)), 1) => {
-            let grant = admin.grant().unwrap();
-            store.rollback_secret(grant, id, oldest, None, at(2)).await.unwrap();
+            store.rollback_secret(act(admin, 2), id, oldest, None).await.unwrap();
         }
         (Some((id, _)), _) => {
-            let grant = admin.grant().unwrap();
-            store.update_secret(grant, id, new_value(text), None, at(2)).await.unwrap();
+            store.update_secret(act(admin, 2), id, new_value(text), None).await.unwrap();
         }
     }
 }
@@ -167,8 +165,8 @@ impl Life {
     fn go_on(&self, store: &Store, context: &str) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let admin = runtime.block_on(store.authenticate(&self.claim.admin_token, at(9)));
-        let grant = admin.expect(context).grant().unwrap();
-        let created = store.create_secret(grant, new_secret("after-the-cut", "v"), at(9));
+        let admin = admin.expect(context);
+        let created = store.create_secret(act(&admin, 9), new_secret("after-the-cut", "v"));
         runtime.block_on(created).expect(context);
         audit(store).unwrap_or_else(|what| panic!("{context}: {what}"));
     }

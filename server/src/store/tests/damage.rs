@@ -16,16 +16,14 @@ fn filled(chip: &Chip, seed: &str) -> (Disk, ClaimAnswer, BTreeMap<Vec<u8>, Vec<
     let admin = runtime.block_on(store.authenticate(&claim.admin_token, at(0))).unwrap();
     for index in 0..6 {
         let new = new_secret(&format!("{seed}-{index}"), &format!("value of {seed}-{index}"));
-        let secret =
-            runtime.block_on(store.create_secret(admin.grant().unwrap(), new, at(1))).unwrap();
+        let secret = runtime.block_on(store.create_secret(act(&admin, 1), new)).unwrap();
         if index % 2 == 0 {
             let change = new_value(&format!("second value of {seed}-{index}"));
-            let grant = admin.grant().unwrap();
-            runtime.block_on(store.update_secret(grant, secret.id, change, None, at(2))).unwrap();
+            runtime.block_on(store.update_secret(act(&admin, 2), secret.id, change, None)).unwrap();
         }
     }
     let new = new_key(&[Permission::Read], globs(&["a*"]));
-    runtime.block_on(store.create_key(admin.grant().unwrap(), new, at(2))).unwrap();
+    runtime.block_on(store.create_key(act(&admin, 2), new)).unwrap();
     let all = records(&store);
     (disk, claim, all)
 }
@@ -46,8 +44,7 @@ fn is_whole_or_says_so(store: &Store, claim: &ClaimAnswer, context: &str) -> boo
     let Ok(list) = store.list_secrets(&admin.grant().unwrap(), &page) else { return false };
     for item in &list.items {
         for info in &item.versions {
-            let grant = admin.grant().unwrap();
-            match store.secret_value(&grant, item.id, Some(info.version), at(3)) {
+            match value_of(store, &admin, item.id, Some(info.version), 3) {
                 Ok(value) => {
                     let text = String::from_utf8(value.expose().to_vec()).unwrap();
                     assert!(text.ends_with(item.name.as_str()), "{context}: {text}");
@@ -212,7 +209,7 @@ fn a_record_that_does_not_open_is_never_missing() {
         let admin = admin.unwrap();
         let read = store.secret(&admin.grant().unwrap(), id);
         assert_eq!(read.unwrap_err(), ReadError::Store(damaged("secret")));
-        let deleted = runtime.block_on(store.delete_secret(admin.grant().unwrap(), id));
+        let deleted = runtime.block_on(store.delete_secret(act(&admin, 5), id));
         assert_eq!(deleted.unwrap_err(), DeleteSecretError::Store(damaged("secret")));
         let page = Page { limit: 100, offset: 0, prefix: None };
         assert_eq!(
@@ -220,12 +217,11 @@ fn a_record_that_does_not_open_is_never_missing() {
             damaged("secret")
         );
         let (store, admin, _) = with_bad(Kind::State, &flip);
-        let create =
-            store.create_secret(admin.unwrap().grant().unwrap(), new_secret("z", "v"), at(1));
+        let create = store.create_secret(act(&admin.unwrap(), 1), new_secret("z", "v"));
         let error = runtime.block_on(create).unwrap_err();
         assert_eq!(error, CreateSecretError::Store(damaged("state")));
         let (store, admin, id) = with_bad(Kind::Value, &flip);
-        let value = store.secret_value(&admin.unwrap().grant().unwrap(), id, None, at(1));
+        let value = value_of(&store, &admin.unwrap(), id, None, 1);
         assert_eq!(value.err().unwrap(), ReadError::Store(damaged("value")));
     }
     // A value that is gone while its secret says that it is kept.
@@ -237,11 +233,11 @@ fn a_record_that_does_not_open_is_never_missing() {
     let mut changes = Changes::default();
     changes.remove(Address::value(claim.account, newest.id, newest.version).key().to_vec());
     let store = open(&with_records(&disk, &changes), &chip, LIMITS).unwrap();
-    let value = store.secret_value(&admin.grant().unwrap(), newest.id, None, at(3));
+    let value = value_of(&store, &admin, newest.id, None, 3);
     let damaged = StoreFailure::Damaged { kind: "value" };
     assert_eq!(value.err().unwrap(), ReadError::Store(damaged.clone()));
-    let (grant, version) = (admin.grant().unwrap(), newest.version);
-    let rollback = store.rollback_secret(grant, newest.id, version, None, at(3));
+    let version = newest.version;
+    let rollback = store.rollback_secret(act(&admin, 3), newest.id, version, None);
     let refused = runtime.block_on(rollback).unwrap_err();
     assert_eq!(refused, RollbackSecretError::Store(damaged));
 }
@@ -265,27 +261,26 @@ fn a_name_that_was_given_away_is_noticed() {
     let first = store.list_secrets(&admin.grant().unwrap(), &page).unwrap().items.remove(0);
     let damaged = StoreFailure::Damaged { kind: "name" };
     let check = || {
-        let value = store.secret_value(&admin.grant().unwrap(), first.id, None, at(3));
+        let value = value_of(&store, &admin, first.id, None, 3);
         assert_eq!(value.err().unwrap(), ReadError::Store(damaged.clone()));
-        let grant = admin.grant().unwrap();
-        let update = store.update_secret(grant, first.id, new_value("x"), None, at(3));
+        let update = store.update_secret(act(&admin, 3), first.id, new_value("x"), None);
         let refused = runtime.block_on(update).unwrap_err();
         assert_eq!(refused, UpdateSecretError::Store(damaged.clone()));
-        let (grant, version) = (admin.grant().unwrap(), first.version);
-        let rollback = store.rollback_secret(grant, first.id, version, None, at(3));
+        let version = first.version;
+        let rollback = store.rollback_secret(act(&admin, 3), first.id, version, None);
         let refused = runtime.block_on(rollback).unwrap_err();
         assert_eq!(refused, RollbackSecretError::Store(damaged.clone()));
-        let delete = store.delete_secret(admin.grant().unwrap(), first.id);
+        let delete = store.delete_secret(act(&admin, 5), first.id);
         let refused = runtime.block_on(delete).unwrap_err();
         assert_eq!(refused, DeleteSecretError::Store(damaged.clone()));
     };
     check();
     // Another secret has taken the name: it is the one that the name leads to.
     let new = new_secret(first.name.as_str(), "v");
-    let create = store.create_secret(admin.grant().unwrap(), new, at(3));
+    let create = store.create_secret(act(&admin, 3), new);
     let second = runtime.block_on(create).unwrap();
     check();
-    runtime.block_on(store.delete_secret(admin.grant().unwrap(), second.id)).unwrap();
+    runtime.block_on(store.delete_secret(act(&admin, 5), second.id)).unwrap();
 }
 
 /// Uses every verb on whatever stands there. What is aged or missing can't be told from the truth
@@ -309,48 +304,48 @@ fn use_up(store: &Store, claim: &ClaimAnswer, runtime: &Runtime, context: &str) 
     }
     let list = store.list_secrets(&grant(&admin), &Page { limit: 100, offset: 0, prefix: None });
     for item in list.map_err(|failure| fine(&failure)).map_or(vec![], |page| page.items) {
-        match store.secret_value(&grant(&admin), item.id, None, at(9)) {
+        match value_of(store, &admin, item.id, None, 9) {
             Ok(value) => assert!(value.expose().ends_with(item.name.as_str().as_bytes())),
             Err(ReadError::Store(failure)) => fine(&failure),
             Err(ReadError::NotFound) => panic!("{context}: a listed secret is missing"),
         }
         let change = new_value(&format!("another value of {}", item.name.as_str()));
-        let update = store.update_secret(grant(&admin), item.id, change, None, at(9));
+        let update = store.update_secret(act(&admin, 9), item.id, change, None);
         if let Err(UpdateSecretError::Store(failure)) = runtime.block_on(update) {
             fine(&failure);
         }
         let oldest = item.versions[0].version;
-        let rollback = store.rollback_secret(grant(&admin), item.id, oldest, None, at(9));
+        let rollback = store.rollback_secret(act(&admin, 9), item.id, oldest, None);
         match runtime.block_on(rollback) {
             Err(RollbackSecretError::Store(failure)) => fine(&failure),
             Err(_) => {}
-            Ok(_) => match store.secret_value(&grant(&admin), item.id, None, at(9)) {
+            Ok(_) => match value_of(store, &admin, item.id, None, 9) {
                 Ok(value) => assert!(value.expose().ends_with(item.name.as_str().as_bytes())),
                 Err(other) => panic!("{context}: {other}"),
             },
         }
-        let delete = store.delete_secret(grant(&admin), item.id);
+        let delete = store.delete_secret(act(&admin, 5), item.id);
         if let Err(DeleteSecretError::Store(failure)) = runtime.block_on(delete) {
             fine(&failure);
         }
     }
-    let create = store.create_secret(grant(&admin), new_secret("a-0", "v"), at(9));
+    let create = store.create_secret(act(&admin, 9), new_secret("a-0", "v"));
     if let Err(CreateSecretError::Store(failure)) = runtime.block_on(create) {
         fine(&failure);
     }
-    let create = store.create_key(grant(&admin), new_key(&[Permission::Admin], Scope::All), at(9));
+    let create = store.create_key(act(&admin, 9), new_key(&[Permission::Admin], Scope::All));
     if let Err(CreateKeyError::Store(failure)) = runtime.block_on(create) {
         fine(&failure);
     }
     let keys = store.list_keys(&grant(&admin)).map_err(|failure| fine(&failure));
     for key in keys.unwrap_or_default() {
         let overlap = Overlap::from_seconds(60).unwrap();
-        let rotate = store.rotate_key(grant(&admin), key.id, overlap, at(9));
+        let rotate = store.rotate_key(act(&admin, 9), key.id, overlap);
         if let Err(RotateKeyError::Store(failure)) = runtime.block_on(rotate) {
             fine(&failure);
         }
         if let Err(RevokeKeyError::Store(failure)) =
-            runtime.block_on(store.revoke_key(grant(&admin), key.id))
+            runtime.block_on(store.revoke_key(act(&admin, 5), key.id))
         {
             fine(&failure);
         }
@@ -368,19 +363,18 @@ fn no_mix_of_old_and_new_records_is_more_than_aged() {
     for (index, item) in
         store.list_secrets(&admin.grant().unwrap(), &page).unwrap().items.iter().enumerate()
     {
-        let grant = admin.grant().unwrap();
         if index % 3 == 0 {
-            runtime.block_on(store.delete_secret(admin.grant().unwrap(), item.id)).unwrap();
+            runtime.block_on(store.delete_secret(act(&admin, 5), item.id)).unwrap();
             let text = format!("made anew as {}", item.name.as_str());
             let new = new_secret(item.name.as_str(), &text);
-            runtime.block_on(store.create_secret(admin.grant().unwrap(), new, at(5))).unwrap();
+            runtime.block_on(store.create_secret(act(&admin, 5), new)).unwrap();
         } else {
             let change = new_value(&format!("a later value of {}", item.name.as_str()));
-            runtime.block_on(store.update_secret(grant, item.id, change, None, at(5))).unwrap();
+            runtime.block_on(store.update_secret(act(&admin, 5), item.id, change, None)).unwrap();
         }
     }
     let new = new_key(&[Permission::Admin], Scope::All);
-    runtime.block_on(store.create_key(admin.grant().unwrap(), new, at(5))).unwrap();
+    runtime.block_on(store.create_key(act(&admin, 5), new)).unwrap();
     let after = records(&store);
     drop(store);
     let mut dice = Dice::new(0x313);

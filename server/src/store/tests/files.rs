@@ -283,27 +283,22 @@ fn the_file_shows_no_name_value_description_or_key() {
     let admin = folder.caller(&store, &claim.admin_token);
     let wait = |future| folder.runtime.block_on(future);
     let secret = wait(store.create_secret(
-        admin.grant().unwrap(),
+        act(&admin, 1),
         NewSecret {
             description: Some(Description::parse("needle-description".to_owned()).unwrap()),
             tags: tags(&[("needle-tag-key", "needle-tag-value")]),
             ..new_secret("needle-name", "needle-value-1")
         },
-        at(1),
     ));
     let change = new_value("needle-value-2");
     let id = secret.unwrap().id;
-    folder
-        .runtime
-        .block_on(store.update_secret(admin.grant().unwrap(), id, change, None, at(2)))
-        .unwrap();
+    folder.runtime.block_on(store.update_secret(act(&admin, 2), id, change, None)).unwrap();
     let new = NewKey {
         name: label("needle-key-name"),
         ..new_key(&[Permission::Read], globs(&["needle-glob-*"]))
     };
-    let (key, token) =
-        folder.runtime.block_on(store.create_key(admin.grant().unwrap(), new, at(2))).unwrap();
-    folder.runtime.block_on(store.delete_secret(admin.grant().unwrap(), id)).unwrap();
+    let (key, token) = folder.runtime.block_on(store.create_key(act(&admin, 2), new)).unwrap();
+    folder.runtime.block_on(store.delete_secret(act(&admin, 5), id)).unwrap();
     let public_keys = store.instance_keys();
     let mut needles: Vec<Vec<u8>> = ["needle", "the-first-account", "admin", "owner"]
         .iter()

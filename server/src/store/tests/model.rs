@@ -102,9 +102,9 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
         }
         Operation::UpdateFrom { name, revision } => {
             let Some(known) = map.live.get_mut(NAMES[name]) else { return };
-            let (grant, expected) = (instance.grant(), Some(Revision(revision)));
+            let expected = Some(Revision(revision));
             let update =
-                instance.store().update_secret(grant, known.id, no_change(), expected, at(2));
+                instance.store().update_secret(instance.act(2), known.id, no_change(), expected);
             let outcome = instance.wait(update);
             if revision == known.revision {
                 known.revision += 1;

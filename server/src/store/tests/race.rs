@@ -32,7 +32,7 @@ fn of_many_that_create_one_name_exactly_one_wins() {
     let mut instance = Instance::new();
     let outcomes = instance.race(100, |store, caller, index| async move {
         let new = new_secret("wanted", &format!("by {index}"));
-        store.create_secret(caller.grant().unwrap(), new, at(1)).await
+        store.create_secret(act(&caller, 1), new).await
     });
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     let taken = Err(CreateSecretError::NameTaken);
@@ -45,16 +45,16 @@ fn of_many_updates_from_one_revision_exactly_one_wins() {
     let mut instance = Instance::new();
     let id = instance.create("a", "v").unwrap().id;
     let outcomes = instance.race(50, |store, caller, index| async move {
-        let (grant, change) = (caller.grant().unwrap(), new_value(&index.to_string()));
-        store.update_secret(grant, id, change, Some(Revision(1)), at(2)).await
+        let change = new_value(&index.to_string());
+        store.update_secret(act(&caller, 2), id, change, Some(Revision(1))).await
     });
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     let mismatch = UpdateSecretError::RevisionMismatch { current: Revision(2) };
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Err(mismatch.clone())).count(), 49);
     // Without an expected revision each wins in turn; the last versions are kept.
     let outcomes = instance.race(20, |store, caller, index| async move {
-        let (grant, change) = (caller.grant().unwrap(), new_value(&index.to_string()));
-        store.update_secret(grant, id, change, None, at(2)).await.unwrap().version
+        let change = new_value(&index.to_string());
+        store.update_secret(act(&caller, 2), id, change, None).await.unwrap().version
     });
     assert_eq!(outcomes.into_iter().collect::<BTreeSet<_>>().len(), 20);
     let secret = instance.store().secret(&instance.grant(), id).unwrap();
@@ -70,13 +70,12 @@ fn of_many_rollbacks_each_finds_what_those_before_it_left() {
     let mut instance = Instance::new();
     let id = instance.create("a", "v").unwrap().id;
     let from_one = instance.race(50, |store, caller, _| async move {
-        let grant = caller.grant().unwrap();
-        store.rollback_secret(grant, id, Version(1), Some(Revision(1)), at(2)).await
+        store.rollback_secret(act(&caller, 2), id, Version(1), Some(Revision(1))).await
     });
     assert_eq!(from_one.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     // Three are kept, so that version 1 is gone after two more, however they share commits.
     let outcomes = instance.race(50, |store, caller, _| async move {
-        store.rollback_secret(caller.grant().unwrap(), id, Version(1), None, at(2)).await
+        store.rollback_secret(act(&caller, 2), id, Version(1), None).await
     });
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
     let not_kept = RollbackSecretError::NotKept { oldest: Version(2), newest: Version(4) };
@@ -90,7 +89,7 @@ fn a_quota_is_never_overshot() {
     let mut instance = Instance::with(StoreLimits { secrets_per_account: 30, ..LIMITS });
     let outcomes = instance.race(100, |store, caller, index| async move {
         let new = new_secret(&format!("name-{index}"), "v");
-        store.create_secret(caller.grant().unwrap(), new, at(1)).await
+        store.create_secret(act(&caller, 1), new).await
     });
     let full = CreateSecretError::QuotaExceeded { limit: 30 };
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 30);
@@ -111,7 +110,7 @@ fn writes_that_wait_share_commits_and_a_lone_one_commits_at_once() {
     assert_eq!((alone.commits, alone.writes), (before.commits + 1, before.writes + 1));
     let outcomes = instance.race(200, |store, caller, index| async move {
         let new = new_secret(&format!("name-{index}"), "v");
-        store.create_secret(caller.grant().unwrap(), new, at(1)).await
+        store.create_secret(act(&caller, 1), new).await
     });
     assert!(outcomes.iter().all(Result::is_ok));
     let together = instance.store().stats();
@@ -132,7 +131,7 @@ fn a_write_happens_even_if_nobody_waits_for_it() {
     instance.wait(async {
         for index in 0..50 {
             let new = new_secret(&format!("name-{index}"), "v");
-            let mut create = Box::pin(instance.store().create_secret(instance.grant(), new, at(1)));
+            let mut create = Box::pin(instance.store().create_secret(instance.act(1), new));
             // Polled once, so that it waits in the queue, and dropped.
             let _ = futures_poll(create.as_mut()).await;
         }
@@ -164,7 +163,7 @@ fn shutdown_makes_what_waits_and_then_refuses() {
             return Ok(None);
         }
         let new = new_secret(&format!("name-{index}"), "v");
-        store.create_secret(caller.grant().unwrap(), new, at(1)).await.map(Some)
+        store.create_secret(act(&caller, 1), new).await.map(Some)
     });
     let unavailable = CreateSecretError::Store(StoreFailure::Unavailable);
     let made = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count();
@@ -191,7 +190,7 @@ fn readers_see_whole_states_while_writers_write() {
                 assert!(store.secret(&caller.grant().unwrap(), item.id).is_ok());
             }
             let new = new_secret(&format!("name-{index}-{round}"), "v");
-            let own = store.create_secret(caller.grant().unwrap(), new, at(1)).await.unwrap();
+            let own = store.create_secret(act(&caller, 1), new).await.unwrap();
             // One's own write is seen as soon as it is answered.
             assert_eq!(store.secret(&caller.grant().unwrap(), own.id).unwrap(), own);
         }
@@ -258,7 +257,7 @@ fn of_two_last_admins_that_revoke_each_other_one_stays() {
         let (first, second) = (instance.admin.key_id(), second.id);
         let outcomes = instance.race(40, |store, caller, index| {
             let (by, id) = if index % 2 == 0 { (caller, second) } else { (other.clone(), first) };
-            async move { store.revoke_key(by.grant().unwrap(), id).await }
+            async move { store.revoke_key(act(&by, 5), id).await }
         });
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
         for refused in outcomes.into_iter().filter_map(Result::err) {
