@@ -2,6 +2,7 @@
 //! log line.
 
 mod attestation;
+mod audit;
 mod body;
 mod claim;
 mod error;
@@ -25,10 +26,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::web::{self, Bytes};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use neo_secrets_attestation::binding::Exporter;
-use neo_secrets_attestation::config::OwnerKey;
+use neo_secrets_attestation::config::{OwnerKey, Reveal};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::audit::Origin;
 use crate::config::Config;
@@ -55,6 +58,7 @@ pub struct Api {
     instance: Arc<Instance>,
     evidence: EvidenceQueue,
     owner: OwnerKey,
+    reveal: Reveal,
     requests: Limiter<KeyId>,
     failures: Limiter<Peer>,
     counters: Counters,
@@ -70,7 +74,7 @@ pub struct Connection {
 /// A call that went well.
 pub struct Answer {
     status: StatusCode,
-    body: Vec<u8>,
+    body: Bytes,
     content_type: &'static str,
     location: Option<String>,
     revision: Option<Revision>,
@@ -104,6 +108,7 @@ impl Api {
             instance,
             evidence,
             owner: config.attested.owner_key,
+            reveal: config.attested.reveal,
             requests: Limiter::new(per_second, Duration::from_secs(1), limits::RATE_BUCKETS, now),
             failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
             counters: Counters::new(),
@@ -190,6 +195,23 @@ impl Answer {
     fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let body =
             serde_json::to_vec(body).expect("structs of strings and numbers always serialize");
+        Self::with_body(status, body.into())
+    }
+
+    /// One with a key or a value in it. The body is written once, into a buffer of its length, and
+    /// wiped when it has been handed to the connection.
+    fn confidential(status: StatusCode, body: &impl Serialize) -> Self {
+        let mut length = Length(0);
+        let mut bytes = Zeroizing::new(Vec::new());
+        let written = serde_json::to_writer(&mut length, body).and_then(|()| {
+            bytes.reserve_exact(length.0);
+            serde_json::to_writer(&mut *bytes, body)
+        });
+        written.expect("structs of strings and numbers always serialize");
+        Self::with_body(status, Bytes::from_owner(bytes))
+    }
+
+    fn with_body(status: StatusCode, body: Bytes) -> Self {
         let content_type = "application/json";
         Answer { status, body, content_type, location: None, revision: None, object: None }
     }
@@ -206,6 +228,20 @@ impl Answer {
     fn about(mut self, object: impl ToString) -> Self {
         self.object = Some(object.to_string());
         self
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

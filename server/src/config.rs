@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use neo_secrets_attestation::config::{AttestedConfig, Reveal, Seal};
+use neo_secrets_attestation::config::{AttestedConfig, Seal};
 use neo_secrets_attestation::evidence::ConfigText;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -215,7 +215,7 @@ impl Config {
             };
             ConfigError::Attested { line: top.line(at), error }
         })?;
-        top.available(&attested, seal, reveal, witnesses)?;
+        top.available(&attested, seal, witnesses)?;
 
         let names = top.names()?;
         let limits = match top.section("limits")? {
@@ -333,19 +333,18 @@ impl<'d, 'i> Section<'d, 'i> {
         &self,
         attested: &AttestedConfig,
         seal: Value<'_, '_>,
-        reveal: Value<'_, '_>,
         witnesses: Value<'_, '_>,
     ) -> Result<(), ConfigError> {
         let refuse = |key, value, instead| {
             let (line, value) = (self.line(value), self.written(value));
             Err(ConfigError::NotAvailable { line, key, value, instead })
         };
-        let AttestedConfig { seal: seal_word, reveal: reveal_word, .. } = attested;
-        match (seal_word, reveal_word) {
-            (Seal::Unlock, _) => refuse("seal", seal, "\"firmware\""),
-            (_, Reveal::ByPermission) => refuse("reveal", reveal, "\"off\""),
-            _ if !attested.witnesses.is_empty() => refuse("witnesses", witnesses, "[]"),
-            _ => Ok(()),
+        match attested.seal {
+            Seal::Unlock => refuse("seal", seal, "\"firmware\""),
+            Seal::Firmware if !attested.witnesses.is_empty() => {
+                refuse("witnesses", witnesses, "[]")
+            }
+            Seal::Firmware => Ok(()),
         }
     }
 
@@ -387,6 +386,7 @@ fn line(text: &str, offset: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use neo_secrets_attestation::config::Reveal;
 
     const GOOD: &str = "\
 seal = \"firmware\"
@@ -410,6 +410,13 @@ owner_key = \"any\"
         assert_eq!(config.text.as_str(), GOOD);
         assert_eq!(config.limits, ConfiguredLimits::default());
         assert!(config.names.is_empty());
+    }
+
+    #[test]
+    fn reveal_is_off_or_by_permission() {
+        let reveal = |text: &str| Config::parse(text.as_bytes()).unwrap().attested.reveal;
+        assert_eq!(reveal(GOOD), Reveal::Off);
+        assert_eq!(reveal(&GOOD.replace("\"off\"", "\"by-permission\"")), Reveal::ByPermission);
     }
 
     #[test]
@@ -479,13 +486,6 @@ owner_key = \"any\"
             instead: "\"firmware\"",
         };
         assert_eq!(swap("\"firmware\"", "\"unlock\""), seal);
-        let reveal = ConfigError::NotAvailable {
-            line: 2,
-            key: "reveal",
-            value: "\"by-permission\"".into(),
-            instead: "\"off\"",
-        };
-        assert_eq!(swap("\"off\"", "\"by-permission\""), reveal);
         assert!(matches!(
             swap("witnesses = []", "witnesses = [\"w\"]"),
             ConfigError::NotAvailable { key: "witnesses", line: 3, .. }

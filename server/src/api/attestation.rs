@@ -29,7 +29,7 @@ pub async fn evidence(
     let exporter =
         connection.and_then(|connection| connection.exporter).ok_or(ApiError::Internal)?;
     match api.evidence.document(leaf(Role::Evidence, &nonce, &exporter)).await {
-        Ok(body) => Ok(Answer { body, ..Answer::json(StatusCode::OK, &()) }),
+        Ok(body) => Ok(Answer { body: body.into(), ..Answer::json(StatusCode::OK, &()) }),
         Err(error @ (EvidenceError::QueueFull | EvidenceError::Late)) => {
             Err(ApiError::unavailable(format!("No evidence now: {error}. Try again.")))
         }

@@ -111,7 +111,7 @@ fn claimed(answer: &ClaimAnswer) -> Answer {
         account: Account { id: answer.account, name: &answer.account_name },
         admin_key: &admin_key,
     };
-    Answer::json(StatusCode::CREATED, &body).about(answer.account)
+    Answer::confidential(StatusCode::CREATED, &body).about(answer.account)
 }
 
 fn refused(api: &Api, error: &ClaimError) -> ApiError {

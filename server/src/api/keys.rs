@@ -83,7 +83,7 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         }
         CreateKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;
-    let answer = Answer::json(StatusCode::CREATED, &Key::of(&key, Some(&token.to_text())));
+    let answer = Answer::confidential(StatusCode::CREATED, &Key::of(&key, Some(&token.to_text())));
     Ok(answer.about(key.id))
 }
 
@@ -118,7 +118,8 @@ pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
         ),
         RotateKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;
-    Ok(Answer::ok(&Key::of(&key, Some(&token.to_text()))).about(key.id))
+    let answer = Answer::confidential(StatusCode::OK, &Key::of(&key, Some(&token.to_text())));
+    Ok(answer.about(key.id))
 }
 
 impl<'k> Key<'k> {

@@ -123,7 +123,7 @@ pub async fn metrics(mut call: Call<'_>) -> Result<Answer, ApiError> {
     call.api.counters.write(&mut text);
     write_instance(&mut text, call.api, &call.serving.store);
     let answer = Answer::json(StatusCode::OK, &());
-    Ok(Answer { body: text.into_bytes(), content_type: Text::CONTENT_TYPE, ..answer })
+    Ok(Answer { body: text.into_bytes().into(), content_type: Text::CONTENT_TYPE, ..answer })
 }
 
 fn write_instance(text: &mut Text, api: &Api, store: &Store) {

@@ -1,8 +1,41 @@
 //! A strict reader of query strings: every parameter is known and there once.
 
+use serde::Serialize;
+
 use super::error::ApiError;
 use super::text::printable;
 use crate::limits;
+
+/// Which part of a list is asked for, by `limit` and `offset`.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// At most so many items.
+    pub limit: u64,
+    /// So many are left out before them.
+    pub offset: u64,
+}
+
+/// Where a page stands in its list.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct Pagination {
+    total: u64,
+    limit: u64,
+    offset: u64,
+}
+
+impl Part {
+    /// The limit as a number of things in memory.
+    pub fn items(self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+
+    /// This part of a list that has so many items in all.
+    pub fn of(self, total: u64) -> Pagination {
+        let Part { limit, offset } = self;
+        Pagination { total, limit, offset }
+    }
+}
 
 /// The parameters of one call.
 #[derive(Debug)]
@@ -40,6 +73,16 @@ impl Query {
     /// A parameter's decoded value.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `limit` and `offset`.
+    ///
+    /// # Errors
+    /// 400 with the range.
+    pub fn part(&self) -> Result<Part, ApiError> {
+        let limit = self.number("limit", limits::PAGE_ITEMS, limits::PAGE_ITEMS_DEFAULT)?;
+        let offset = self.number("offset", 0..=limits::PAGE_OFFSET_MAX, 0)?;
+        Ok(Part { limit, offset })
     }
 
     /// A number: decimal digits, and in the range.

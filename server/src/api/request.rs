@@ -7,6 +7,8 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap};
 
+use neo_secrets_attestation::config::Reveal;
+
 use super::body::Body;
 use super::error::ApiError;
 use super::json::Object;
@@ -70,6 +72,19 @@ impl Call<'_> {
         match &self.caller {
             Caller::Owner(owner) => Ok(owner),
             Caller::Key(_) => Err(ApiError::Forbidden("Only the owner's key may do this.".into())),
+        }
+    }
+
+    /// Whether the configuration lets values out at all.
+    ///
+    /// # Errors
+    /// 403
+    pub fn reveal_is_on(&self) -> Result<(), ApiError> {
+        match self.api.reveal {
+            Reveal::ByPermission => Ok(()),
+            Reveal::Off => {
+                Err(ApiError::Forbidden("Reveal is off in this instance's configuration.".into()))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 
 use super::error::ApiError;
 use super::request::Call;
-use super::{Answer, keys, metrics, secrets};
+use super::{Answer, audit, keys, metrics, secrets};
 
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub enum Keyed {
     ListVersions,
     /// `POST /v1/secrets/{id}/rollback`
     RollbackSecret,
+    /// `GET /v1/secrets/{id}/value`
+    RevealSecret,
+    /// `GET /v1/audit-log`
+    AuditLog,
     /// `GET /metrics`
     Metrics,
     /// `GET /v1/api-keys`
@@ -61,6 +65,8 @@ impl Keyed {
             Keyed::DeleteSecret => secrets::delete(call).await,
             Keyed::ListVersions => secrets::versions(call).await,
             Keyed::RollbackSecret => secrets::rollback(call).await,
+            Keyed::RevealSecret => secrets::reveal(call).await,
+            Keyed::AuditLog => audit::list(call).await,
             Keyed::Metrics => metrics::metrics(call).await,
             Keyed::ListKeys => keys::list(call).await,
             Keyed::CreateKey => keys::create(call).await,
@@ -103,6 +109,14 @@ const ROUTES: &[Route] = &[
     Route {
         template: "/v1/secrets/{id}/rollback",
         methods: &[(Method::POST, Endpoint::Keyed(Keyed::RollbackSecret))],
+    },
+    Route {
+        template: "/v1/secrets/{id}/value",
+        methods: &[(Method::GET, Endpoint::Keyed(Keyed::RevealSecret))],
+    },
+    Route {
+        template: "/v1/audit-log",
+        methods: &[(Method::GET, Endpoint::Keyed(Keyed::AuditLog))],
     },
     Route {
         template: "/v1/api-keys",

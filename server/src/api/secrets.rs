@@ -7,13 +7,14 @@ use zeroize::Zeroizing;
 
 use super::error::ApiError;
 use super::json::{Object, Sent};
+use super::query::Pagination;
 use super::request::{Call, expected_revision};
 use super::{Answer, store_failure};
-use crate::access::{Admin, Grant, Read, Scope, Write};
+use crate::access::{Admin, Grant, Read, Reveal, Scope, Write};
 use crate::limits;
 use crate::model::{
-    Change, Description, Field, KeyId, NamePrefix, NewSecret, Page, Secret, SecretId, SecretName,
-    SecretValue, Tags, Timestamp, Version, VersionInfo,
+    Change, Description, Field, KeyId, NamePrefix, NewSecret, Page, Revealed, Secret, SecretId,
+    SecretName, SecretValue, Tags, Timestamp, Version, VersionInfo,
 };
 use crate::store::{
     CreateSecretError, DeleteSecretError, ReadError, RollbackSecretError, UpdateSecretError,
@@ -54,20 +55,22 @@ pub(super) struct List<T> {
     pagination: Pagination,
 }
 
-/// Where a page stands in its list.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-struct Pagination {
-    total: u64,
-    limit: u64,
-    offset: u64,
-}
-
 /// The versions whose values are kept, newest first.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Versions {
     versions: Vec<Kept>,
+}
+
+/// The only answer with a value in it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RevealedSecret))]
+pub(super) struct Value<'s> {
+    id: SecretId,
+    name: &'s SecretName,
+    version: Version,
+    #[cfg_attr(test, schema(value_type = SecretValue))]
+    value: &'s str,
 }
 
 /// A version whose value is kept.
@@ -88,13 +91,14 @@ pub(super) const CREATE: &[&str] = &["name", "value", "description", "tags", "ex
 pub(super) const UPDATE: &[&str] = &["value", "description", "tags", "expiresAt"];
 /// Fields of [`rollback`].
 pub(super) const ROLLBACK: &[&str] = &["version"];
+/// Parameters of [`reveal`].
+pub(super) const REVEAL: &[&str] = &["version"];
 
 /// `GET /v1/secrets?limit=&offset=&prefix=&detail=full`
 pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Read>()?;
     let query = call.query(LIST).await?;
-    let limit = query.number("limit", limits::PAGE_ITEMS, limits::PAGE_ITEMS_DEFAULT)?;
-    let offset = query.number("offset", 0..=limits::PAGE_OFFSET_MAX, 0)?;
+    let part = query.part()?;
     let prefix = query
         .value("prefix")
         .map(|prefix| NamePrefix::parse(prefix.to_owned()))
@@ -105,8 +109,8 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
         Some("full") => true,
         Some(_) => return Err(ApiError::field("detail", "must be full, or absent")),
     };
-    let page = Page { limit: usize::try_from(limit).unwrap_or(usize::MAX), offset, prefix };
-    let scans = offset > limits::PAGE_OFFSET_AT_ONCE
+    let page = Page { limit: part.items(), offset: part.offset, prefix };
+    let scans = part.offset > limits::PAGE_OFFSET_AT_ONCE
         || page.prefix.is_some()
         || matches!(grant.scope(), Scope::Names(_));
     let page = if scans {
@@ -115,7 +119,7 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
         let listed = call.serving.store.list_secrets(&grant, &page);
         listed.map_err(|failure| store_failure(call.serving, &failure))?
     };
-    let pagination = Pagination { total: page.total, limit, offset };
+    let pagination = part.of(page.total);
     Ok(if full {
         let secrets = page.items.iter().map(|secret| Metadata::of(secret, call.now)).collect();
         Answer::ok(&List { secrets, pagination })
@@ -168,11 +172,34 @@ pub async fn versions(mut call: Call<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::ok(&Versions { versions }).about(secret.id))
 }
 
+/// `GET /v1/secrets/{id}/value?version=`
+pub async fn reveal(mut call: Call<'_>) -> Result<Answer, ApiError> {
+    call.reveal_is_on()?;
+    let act = call.act::<Reveal>()?;
+    let query = call.query(REVEAL).await?;
+    let version = match query.value("version") {
+        Some(_) => Some(Version(query.number("version", 1..=u64::MAX, 1)?)),
+        None => None,
+    };
+    let id: SecretId = call.object()?;
+    let revealed = call.serving.store.reveal(act, id, version).await;
+    let revealed = revealed.map_err(|error| read_error(&call, &error))?;
+    let Revealed { id, name, version, value } = &revealed;
+    let value = str::from_utf8(value.expose()).map_err(|_| ApiError::Internal)?;
+    let body = Value { id: *id, name, version: *version, value };
+    Ok(Answer::confidential(StatusCode::OK, &body).about(id))
+}
+
 fn find(call: &Call<'_>, grant: &Grant<Read>) -> Result<Secret, ApiError> {
-    call.serving.store.secret(grant, call.object()?).map_err(|error| match error {
+    let found = call.serving.store.secret(grant, call.object()?);
+    found.map_err(|error| read_error(call, &error))
+}
+
+fn read_error(call: &Call<'_>, error: &ReadError) -> ApiError {
+    match error {
         ReadError::NotFound => ApiError::NotFound,
-        ReadError::Store(failure) => store_failure(call.serving, &failure),
-    })
+        ReadError::Store(failure) => store_failure(call.serving, failure),
+    }
 }
 
 /// `PUT /v1/secrets/{id}`

@@ -4,6 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::access::{Glob, Permission};
+use crate::audit::{Action, PeerAddress, RequestId};
 use crate::model::{Description, Id, IdKind, Label, SecretName, Tags, Timestamp, Version};
 
 macro_rules! written_as_text {
@@ -16,7 +17,7 @@ macro_rules! written_as_text {
     )*};
 }
 
-written_as_text!(Description, Glob, Label, Permission, SecretName);
+written_as_text!(Action, Description, Glob, Label, Permission, RequestId, SecretName);
 
 impl<K: IdKind> Serialize for Id<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -25,6 +26,12 @@ impl<K: IdKind> Serialize for Id<K> {
 }
 
 impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for PeerAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }

@@ -6,6 +6,8 @@ mod crash;
 mod damage;
 mod disk;
 mod files;
+mod log;
+mod log_damage;
 mod model;
 mod race;
 

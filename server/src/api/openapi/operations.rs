@@ -11,7 +11,8 @@ use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
-use crate::api::{Done, attestation, claim, health, keys, secrets};
+use crate::api::{Done, attestation, audit, claim, health, keys, secrets};
+use crate::audit::Action;
 use crate::metrics::Text;
 use crate::model::{
     Description, Label, NamePrefix, Overlap, SecretName, SecretValue, Tags, Timestamp, Version,
@@ -93,7 +94,8 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
                     .not_empty(),
             )
             .answers(200, schemas.answer::<secrets::Metadata<'_>>())
-            .with_header("ETag"),
+            .with_header("ETag")
+            .fails(quota()),
         Keyed::DeleteSecret => by(Permission::Admin, "Delete a secret with all its versions")
             .answers(200, schemas.answer::<Done>()),
         Keyed::ListVersions => by(Permission::Read, "The versions whose values are kept")
@@ -102,7 +104,28 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
             .if_match(schemas.of::<IfMatch>())
             .takes(Body::new(secrets::ROLLBACK).required("version", schemas.of::<Version>()))
             .answers(200, schemas.answer::<secrets::Metadata<'_>>())
-            .with_header("ETag"),
+            .with_header("ETag")
+            .fails(quota()),
+        Keyed::RevealSecret => by(Permission::Reveal, "Take a value out, where that is on")
+            .query(secrets::REVEAL, [("version", false, schemas.of::<Version>())])
+            .answers(200, schemas.answer::<secrets::Value<'_>>())
+            .fails(quota()),
+        Keyed::AuditLog => by(
+            Permission::Admin,
+            "The account's audit log, newest first; by the owner's key, the instance's",
+        )
+        .query(
+            audit::LIST,
+            [
+                ("limit", false, page_limit()),
+                ("offset", false, page_offset()),
+                ("from", false, schemas.of::<Timestamp>()),
+                ("to", false, schemas.of::<Timestamp>()),
+                ("action", false, schemas.of::<Action>()),
+                ("secret", false, schemas.of::<SecretName>()),
+            ],
+        )
+        .answers(200, schemas.answer::<audit::List<'_>>()),
         Keyed::Metrics => Operation::new("Metrics for Prometheus", Asks::Owner)
             .answers_text(200, Text::CONTENT_TYPE),
         Keyed::ListKeys => by(Permission::Admin, "Every key of the account, without its text")
@@ -122,7 +145,8 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
             .fails(ApiError::Conflict("".into())),
         Keyed::RotateKey => by(Permission::Admin, "Replace a key by a new one")
             .takes(Body::new(keys::ROTATE).required("overlapSeconds", schemas.of::<Overlap>()))
-            .answers(200, issued(schemas)),
+            .answers(200, issued(schemas))
+            .fails(quota()),
     }
 }
 

@@ -8,6 +8,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::access::{Glob, Globs, Permission, Token};
+use crate::audit::{Action, PeerAddress, RequestId};
 use crate::limits;
 use crate::model::{
     AccountId, DESCRIPTION_CHARS_MAX, Description, ID_BYTES, IdKind, KeyId, Label, NAME_CHARS_MAX,
@@ -74,6 +75,12 @@ described! {
     Version as "Version": json!({"type": "integer", "minimum": 1});
     Revision as "ETag": json!({"type": "string", "pattern": "^\"[1-9][0-9]*\"$"});
     IfMatch as "IfMatch": json!({"type": "string", "pattern": "^(?:\\*|(?:W/)?\"[^\"]*\")$"});
+    Action as "Action": json!({"type": "string", "enum": actions()});
+    PeerAddress as "PeerAddress": json!({
+        "type": "string", "minLength": 2, "maxLength": 45,
+        "description": "An IPv4 or IPv6 address",
+    });
+    RequestId as "RequestId": super::request_id();
     Overlap as "Overlap": json!({
         "type": "integer", "minimum": 0, "maximum": Overlap::SECONDS_MAX,
     });
@@ -111,6 +118,10 @@ const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]*$";
 const TIME: &str = "^(?:19[7-9][0-9]|[2-9][0-9]{3})-\
     (?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|\
     02-(?:0[1-9]|[12][0-9]))T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$";
+
+fn actions() -> Vec<&'static str> {
+    Action::ALL.iter().map(|action| action.as_str()).collect()
+}
 
 fn text(pattern: &str, chars_min: usize, chars_max: usize) -> Value {
     json!({"type": "string", "minLength": chars_min, "maxLength": chars_max, "pattern": pattern})

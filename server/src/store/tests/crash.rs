@@ -3,9 +3,11 @@
 
 use super::audit::{Contents, audit};
 use super::disk::{Event, Fate};
+use super::log::whole_log;
 use super::*;
 use crate::seal::tests::GENOA;
 use neo_secrets_attestation::tcb::Tcb;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A small generator, so that a failure can be repeated.
@@ -28,8 +30,9 @@ impl Dice {
 struct Step {
     before: Contents,
     after: Contents,
-    /// When each name's write was answered, as a position in the disk's log.
-    answered: BTreeMap<String, usize>,
+    /// When each name's write was answered, as a position in the disk's log, and by which request
+    /// it came.
+    answered: BTreeMap<String, (usize, String)>,
     /// The log's length when the step began.
     began: usize,
 }
@@ -42,8 +45,8 @@ struct Life {
     steps: Vec<Step>,
 }
 
-/// A store's life: creations, updates, rollbacks and deletions, one by one and many at once, keys now and
-/// then.
+/// A store's life: creations, updates, rollbacks, reveals and deletions, one by one and many at
+/// once, keys now and then.
 fn live(steps: usize) -> Life {
     let (disk, chip) = (Disk::logging(), Chip::new(1));
     let (store, claim) = found(&disk, &chip, LIMITS);
@@ -65,10 +68,12 @@ fn live(steps: usize) -> Life {
                     |values: &BTreeMap<u64, String>| Version(*values.keys().next().unwrap());
                 let existing = before.get(&name).map(|(id, _, values)| (*id, oldest(values)));
                 let (store, disk, admin) = (Arc::clone(&store), life.disk.clone(), admin.clone());
-                let choice = dice.below(4);
+                let choice = dice.below(5);
+                let request = format!("{round}-{index}");
                 runtime.spawn(async move {
-                    write(&store, &admin, &name, existing, choice, &text).await;
-                    (name, disk.position())
+                    let from = origin(&request);
+                    write(&store, (&admin, from), &name, existing, choice, &text).await;
+                    (name, (disk.position(), request))
                 })
             })
             .collect();
@@ -87,25 +92,30 @@ fn live(steps: usize) -> Life {
 
 async fn write(
     store: &Store,
-    admin: &Caller,
+    (admin, origin): (&Caller, Origin),
     name: &str,
     existing: Option<(SecretId, Version)>,
     choice: usize,
     text: &str,
 ) {
+    fn by<R: Right>(admin: &Caller, origin: Origin) -> Act<Grant<R>> {
+        Act { origin, ..act(admin, 2) }
+    }
     match (existing, choice) {
         (None, _) => {
-            let new = new_secret(name, text);
-            store.create_secret(act(admin, 1), new).await.unwrap();
+            store.create_secret(by(admin, origin), new_secret(name, text)).await.unwrap();
         }
         (Some((id, _)), 0) => {
-            store.delete_secret(act(admin, 5), id).await.unwrap();
+            store.delete_secret(by(admin, origin), id).await.unwrap();
         }
         (Some((id, oldest)), 1) => {
-            store.rollback_secret(act(admin, 2), id, oldest, None).await.unwrap();
+            store.rollback_secret(by(admin, origin), id, oldest, None).await.unwrap();
+        }
+        (Some((id, _)), 2) => {
+            store.reveal(by(admin, origin), id, None).await.ok().unwrap();
         }
         (Some((id, _)), _) => {
-            store.update_secret(act(admin, 2), id, new_value(text), None).await.unwrap();
+            store.update_secret(by(admin, origin), id, new_value(text), None).await.unwrap();
         }
     }
 }
@@ -150,11 +160,25 @@ impl Life {
             assert!(found.is_empty(), "{context}");
             return;
         };
+        let told = whole_log(&store, self.claim.account);
+        let told: BTreeSet<_> = told.iter().map(|event| event.request.as_str()).collect();
+        for (position_answered, request) in
+            self.steps[..index].iter().flat_map(|step| step.answered.values())
+        {
+            let answered = *position_answered <= position;
+            assert!(!answered || told.contains(&**request), "{context}: {request} is not told of");
+        }
         for name in found.keys().chain(step.before.keys()).chain(step.after.keys()) {
             let (now, before, after) =
                 (found.get(name), step.before.get(name), step.after.get(name));
-            let answered = step.answered.get(name).is_some_and(|answered| *answered <= position);
+            let write = step.answered.get(name);
+            let answered = write.is_some_and(|(answered, _)| *answered <= position);
             assert!(now == after || (now == before && !answered), "{context}: {name}");
+            // A write and its event are there together, or neither is.
+            if let Some((_, request)) = write.filter(|_| before != after) {
+                let is_told = told.contains(request.as_str());
+                assert_eq!(now == after, is_told, "{context}: {name}, {request}");
+            }
         }
         if position.is_multiple_of(16) {
             self.go_on(&store, &context);

@@ -135,7 +135,7 @@ fn no_cut_file_is_taken_for_the_truth() {
 }
 
 /// The disk's store with these records written past it.
-fn with_records(disk: &Disk, changes: &Changes) -> Disk {
+pub(super) fn with_records(disk: &Disk, changes: &Changes) -> Disk {
     let changed = Disk::of(disk.bytes());
     let engine = Engine::open(changed.backend()).unwrap();
     engine.write(|batch| Ok((batch.apply(changes)?, Commit::Yes))).unwrap();

@@ -1,5 +1,6 @@
 //! The store against a map: whatever is done, both say the same.
 
+use super::log::{query, short, whole_log};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ enum Operation {
     UpdateFrom { name: usize, revision: u64 },
     Rollback { name: usize, version: u64 },
     Delete { name: usize },
+    Reveal { name: usize, version: Option<u64> },
+    Log { limit: usize, offset: u64 },
     Page { limit: usize, offset: u64 },
     Prefix { name: usize },
     Reopen,
@@ -30,6 +33,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (name.clone(), 0..6_u64)
             .prop_map(|(name, version)| Operation::Rollback { name, version }),
         3 => name.clone().prop_map(|name| Operation::Delete { name }),
+        3 => (name.clone(), proptest::option::of(0..6_u64))
+            .prop_map(|(name, version)| Operation::Reveal { name, version }),
+        1 => (0..5_usize, 0..20_u64).prop_map(|(limit, offset)| Operation::Log { limit, offset }),
         1 => (0..5_usize, 0..7_u64).prop_map(|(limit, offset)| Operation::Page { limit, offset }),
         1 => name.prop_map(|name| Operation::Prefix { name }),
         1 => Just(Operation::Reopen),
@@ -53,6 +59,8 @@ struct Map {
     live: BTreeMap<&'static str, Known>,
     /// Creation order, the deleted ones too.
     order: Vec<SecretId>,
+    /// What the log has to tell.
+    told: Vec<(&'static str, &'static str, Option<u64>)>,
 }
 
 impl Map {
@@ -78,6 +86,7 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
                     let known =
                         Known { id: secret.id, revision: 1, description: None, values: vec![text] };
                     map.order.push(secret.id);
+                    map.told.push(("secret.create", name, Some(1)));
                     map.live.insert(name, known);
                 }
                 (Err(CreateSecretError::NameTaken), true) => {}
@@ -89,6 +98,8 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
             instance.update(known.id, new_value(&text)).unwrap();
             known.values.push(text);
             known.revision += 1;
+            let version = known.values.len() as u64;
+            map.told.push(("secret.update", NAMES[name], Some(version)));
         }
         Operation::Describe { name, text } => {
             let Some(known) = map.live.get_mut(NAMES[name]) else { return };
@@ -99,6 +110,7 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
             instance.update(known.id, Change { description, ..no_change() }).unwrap();
             known.description = text;
             known.revision += 1;
+            map.told.push(("secret.update", NAMES[name], None));
         }
         Operation::UpdateFrom { name, revision } => {
             let Some(known) = map.live.get_mut(NAMES[name]) else { return };
@@ -108,6 +120,7 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
             let outcome = instance.wait(update);
             if revision == known.revision {
                 known.revision += 1;
+                map.told.push(("secret.update", NAMES[name], None));
                 assert_eq!(outcome.unwrap().revision, Revision(known.revision));
             } else {
                 let current = Revision(known.revision);
@@ -122,6 +135,7 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
             if (oldest..=newest).contains(&version) {
                 known.values.push(known.values[version as usize - 1].clone());
                 known.revision += 1;
+                map.told.push(("secret.rollback", NAMES[name], Some(newest + 1)));
                 assert_eq!(outcome.unwrap().version, Version(newest + 1));
             } else {
                 let (oldest, newest) = (Version(oldest), Version(newest));
@@ -131,7 +145,28 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
         Operation::Delete { name } => {
             let Some(known) = map.live.remove(NAMES[name]) else { return };
             instance.delete(known.id).unwrap();
+            map.told.push(("secret.delete", NAMES[name], None));
             assert_eq!(instance.delete(known.id).unwrap_err(), DeleteSecretError::NotFound);
+        }
+        Operation::Reveal { name, version } => {
+            let Some(known) = map.live.get(NAMES[name]) else { return };
+            let outcome = instance.reveal(&instance.admin, known.id, version);
+            let newest = known.values.len() as u64;
+            let version = version.unwrap_or(newest);
+            let oldest = newest.saturating_sub(LIMITS.versions_kept as u64) + 1;
+            if (oldest..=newest).contains(&version) {
+                map.told.push(("secret.reveal", NAMES[name], Some(version)));
+                assert_eq!(outcome.unwrap(), known.values[version as usize - 1]);
+            } else {
+                assert_eq!(outcome.unwrap_err(), ReadError::NotFound);
+            }
+        }
+        Operation::Log { limit, offset } => {
+            let page = instance.store().events(&instance.grant(), &query(limit, offset)).unwrap();
+            let shown: Vec<_> = page.items.iter().map(short).collect();
+            let expected = map.told.iter().rev().skip(offset as usize).take(limit);
+            assert_eq!(shown, expected.copied().collect::<Vec<_>>());
+            assert_eq!(page.total, map.told.len() as u64);
         }
         Operation::Page { limit, offset } => {
             let page = instance.page(limit, offset);
@@ -155,6 +190,8 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
 
 fn compare(instance: &Instance, map: &Map) {
     let contents = audit::audit(instance.store()).unwrap();
+    let log = whole_log(instance.store(), instance.claim.account);
+    assert_eq!(log.iter().map(short).collect::<Vec<_>>(), map.told);
     assert_eq!(contents.len(), map.live.len());
     for (name, known) in &map.live {
         let (id, revision, values) = &contents[*name];

@@ -8,7 +8,11 @@ use tokio::task::JoinSet;
 
 impl Instance {
     /// Runs `make(0..count)` all at once on two threads, and gives the outcomes.
-    fn race<T, F>(&mut self, count: usize, make: impl Fn(Arc<Store>, Caller, usize) -> F) -> Vec<T>
+    pub(super) fn race<T, F>(
+        &mut self,
+        count: usize,
+        make: impl Fn(Arc<Store>, Caller, usize) -> F,
+    ) -> Vec<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
