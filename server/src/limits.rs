@@ -115,7 +115,7 @@ pub const SLOTS: usize = 16;
 pub const WRITE_QUEUE: usize = 256;
 /// Writes that share one commit: more would only lengthen the wait for the first.
 pub const WRITE_BATCH: usize = 256;
-/// Events of one record of the audit log. A batch whose names are not all of the longest fits one.
+/// Events of one record of the audit log: a batch of the largest ones about secrets fits one.
 pub const AUDIT_BODY_BYTES: usize = 131_072;
 /// Accounts whose keys are kept in memory: under 200 bytes each.
 pub const ACCOUNT_KEYS_CACHED: usize = 4_096;

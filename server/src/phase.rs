@@ -443,4 +443,4 @@ fn root_product(certificates: &Endorsements) -> Option<Product> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

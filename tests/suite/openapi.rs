@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use neo_secrets_tests::appliance::{Appliance, Home, claim_body};
+use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, chip, claim_body};
 use neo_secrets_tests::http::{Answer, Connection};
 use openssl::pkey::PKey;
 use serde_json::{Value, json};
+use snp_simulator::Product;
 
 /// One method of one path, as the document has it.
 #[derive(Clone)]
@@ -227,6 +228,7 @@ fn serving(s: &mut Session<'_>) {
     s.good("UpdateSecret", id, "", Some(json!({"value": "two", "description": null})));
     s.good("ListVersions", id, "", None);
     s.good("RollbackSecret", id, "", Some(json!({"version": 1})));
+    s.good("RevealSecret", id, "?version=2", None);
     s.good("DeleteSecret", id, "", None);
     let body = json!({"name": "ci", "permissions": ["read"], "secrets": ["db-*"],
         "expiresAt": "2999-01-01T00:00:00Z"});
@@ -235,6 +237,8 @@ fn serving(s: &mut Session<'_>) {
     s.good("ListKeys", "", "", None);
     s.good("RotateKey", id, "", Some(json!({"overlapSeconds": 60})));
     s.good("RevokeKey", id, "", None);
+    s.good("AuditLog", "", "?limit=100&action=secret.reveal&secret=db", None);
+    s.good("AuditLog", "", "?limit=100&offset=0&to=2999-01-01T00:00:00Z", None);
 }
 
 /// Checks each instance against its schema, and returns what does not fit.
@@ -274,7 +278,8 @@ for check in job['checks']:
 
 #[test]
 fn every_answer_is_as_openapi_json_says() {
-    let home = Home::usual();
+    let config = CONFIG.replace("\"off\"", "\"by-permission\"");
+    let home = Home::new(&chip(Product::Genoa), &config);
     let appliance = home.start();
     let document = document();
     let mut s = Session {

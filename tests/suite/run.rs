@@ -28,12 +28,17 @@ fn command(data: &Path) -> Command {
 
 /// Starts it and reads what it prints up to its last line.
 fn start(data: &Path) -> Run {
-    try_start(data).unwrap_or_else(|said| panic!("it ended: {said}"))
+    start_with(data, &[])
+}
+
+/// As [`start`], with more arguments.
+fn start_with(data: &Path, arguments: &[&str]) -> Run {
+    try_start(data, arguments).unwrap_or_else(|said| panic!("it ended: {said}"))
 }
 
 /// As [`start`]; what it said where it ended instead.
-fn try_start(data: &Path) -> Result<Run, String> {
-    let mut child = command(data).spawn().unwrap();
+fn try_start(data: &Path, arguments: &[&str]) -> Result<Run, String> {
+    let mut child = command(data).args(arguments).spawn().unwrap();
     let mut printed = String::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     while !printed.contains("Ctrl-C") {
@@ -86,15 +91,28 @@ fn each_printed_command_works_when_pasted_and_a_second_start_finds_the_data() {
         assert!(text.starts_with("neo_") && text.ends_with('\n') && text.len() == 48, "{key}");
     }
     assert!(data.join("store.redb").exists());
-    let commands: String = run
-        .printed
-        .lines()
-        .filter(|line| line.starts_with("  ") && !line.trim_start().starts_with('#'))
-        .map(|line| format!("{}\n", line.trim_start()))
-        .collect();
-    for what in ["verify", "secrets create", "secrets list", "secrets delete", "curl", "DELETE"] {
-        assert!(commands.contains(what), "{what} is not in {commands}");
+    // The programs that the test built stand where scripts/run would have built them.
+    let commands = |run: &Run| -> String {
+        let lines = run.printed.lines();
+        lines
+            .filter(|line| line.starts_with("  ") && !line.trim_start().starts_with('#'))
+            .map(|line| format!("{}\n", line.trim_start()))
+            .collect::<String>()
+            .replace("./target/release/neo-secrets", program("neo-secrets").to_str().unwrap())
+    };
+    let printed = commands(&run);
+    for what in [
+        "verify",
+        "secrets create",
+        "secrets list",
+        "secrets delete",
+        "curl",
+        "DELETE",
+        "audit-log",
+    ] {
+        assert!(printed.contains(what), "{what} is not in {printed}");
     }
+    assert!(!printed.contains("/value"), "{printed}");
     let paste = |script: &str| {
         let out = Command::new("bash")
             .args(["-eu", "-o", "pipefail", "-c", script])
@@ -106,10 +124,7 @@ fn each_printed_command_works_when_pasted_and_a_second_start_finds_the_data() {
         assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
         text
     };
-    // The programs that the test built stand where scripts/run would have built them.
-    let commands =
-        commands.replace("./target/release/neo-secrets", program("neo-secrets").to_str().unwrap());
-    let output = paste(&commands);
+    let output = paste(&printed);
     assert!(output.contains("Secret deleted successfully"), "{output}");
     assert!(!output.contains("\"error\""), "{output}");
     // A secret that stays, an end by SIGTERM, a second start.
@@ -125,8 +140,11 @@ fn each_printed_command_works_when_pasted_and_a_second_start_finds_the_data() {
     paste(&call("POST", run.port, body));
     kill_process(pid(&run.child), Signal::TERM).unwrap();
     assert!(run.child.wait().unwrap().success());
-    let mut run = start(&data);
+    let mut run = start_with(&data, &["--reveal"]);
     assert!(paste(&call("GET", run.port, "")).contains("\"stays\""));
+    let output = paste(&commands(&run));
+    assert!(output.contains(r#""value":"another value""#), "{output}");
+    assert!(output.contains("secret.reveal") && !output.contains("\"error\""), "{output}");
     // The group gets the signal, and the server so gets it twice.
     kill_process_group(pid(&run.child), Signal::INT).unwrap();
     assert!(run.child.wait().unwrap().success());
@@ -158,7 +176,7 @@ fn a_killed_launcher_leaves_no_server_and_a_lost_claim_is_repeated() {
     std::fs::remove_file(data.join("client/owner.key")).unwrap();
     // The server ends with its launcher: the folder is free at once or soon.
     let mut run = loop {
-        match try_start(&data) {
+        match try_start(&data, &[]) {
             Ok(run) => break run,
             Err(said) => assert!(said.contains("in use") || said.contains("another"), "{said}"),
         }

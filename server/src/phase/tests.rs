@@ -6,6 +6,14 @@ use neo_secrets_attestation::ed25519::PublicKey;
 use super::*;
 use crate::testing::FakePlatform;
 
+/// An instance that serves this store.
+pub(crate) fn serving(store: Store) -> Arc<Instance> {
+    let folder = tempfile::tempdir().unwrap();
+    let instance = unclaimed(folder.path());
+    instance.phase.store(Arc::new(Phase::Serving(Serving::new(store))));
+    instance
+}
+
 fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
     let identity = Identity {
         tls_spki_sha256: [1; 32],

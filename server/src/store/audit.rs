@@ -1,4 +1,4 @@
-//! The audit log (STORE.md §8): the events of one batch, written with the writes that they tell of,
+//! The audit log (STORE.md §7): the events of one batch, written with the writes that they tell of,
 //! and read newest first.
 
 use crate::access::{Admin, Grant};
@@ -11,6 +11,7 @@ use crate::store::engine::{Changes, Snapshot};
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, Address, Kind, SYSTEM, id_at_end};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -47,10 +48,8 @@ impl Pending {
         (account, event): (AccountId, Event),
     ) -> Result<(), StoreFailure> {
         let log = match self.0.entry(account) {
-            std::collections::btree_map::Entry::Occupied(log) => log.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert(Log::open(access, account)?)
-            }
+            Entry::Occupied(log) => log.into_mut(),
+            Entry::Vacant(place) => place.insert(Log::open(access, account)?),
         };
         let full = quota(access.core, account).filter(|limit| log.count() >= *limit);
         match full {
@@ -70,7 +69,8 @@ impl Pending {
         access: &Access<'_>,
         changes: &mut Changes,
     ) -> Result<(), StoreFailure> {
-        for (account, log) in self.0 {
+        // A log whose events were all refused stays as it is.
+        for (account, log) in self.0.into_iter().filter(|(_, log)| !log.events.is_empty()) {
             let keys = Arc::clone(&log.keys);
             let state = AuditStateBody { events: log.count() };
             let mut first = log.kept;
@@ -89,8 +89,7 @@ impl Pending {
 impl Log {
     fn open(access: &Access<'_>, account: AccountId) -> Result<Self, StoreFailure> {
         let keys = access.account(account)?;
-        let state = access.find(&*keys, &Address::audit_state(account))?;
-        let kept = state.map_or(0, |state| state.events);
+        let kept = kept(access, &keys)?;
         // Where the state's record was taken away or aged, nothing is written over.
         if access.exists(&Address::audit(account, kept))? {
             return Err(DAMAGED);
@@ -101,6 +100,12 @@ impl Log {
     fn count(&self) -> u64 {
         self.kept.saturating_add(count(&self.events))
     }
+}
+
+/// How many events an account's log has; a store of before there were logs has none.
+fn kept(access: &Access<'_>, account: &AccountKeys) -> Result<u64, StoreFailure> {
+    let state = access.find(account, &Address::audit_state(account.id))?;
+    Ok(state.map_or(0, |state| state.events))
 }
 
 fn count(events: &[Event]) -> u64 {
@@ -136,8 +141,7 @@ pub(super) fn list(
 ) -> Result<EventPage, StoreFailure> {
     let EventQuery { limit, offset, filter } = query;
     let keys = access.account(account)?;
-    let state = access.find(&*keys, &Address::audit_state(account))?;
-    let kept = state.map_or(0, |state| state.events);
+    let kept = kept(access, &keys)?;
     let opens_all = narrowed.is_some() || !filter.is_empty();
     let (offset, mut skip) = if opens_all { (0, *offset) } else { (*offset, 0) };
     let mut page = EventPage { items: Vec::new(), total: if opens_all { 0 } else { kept } };

@@ -4,7 +4,7 @@ mod access;
 mod audit;
 mod crash;
 mod damage;
-mod disk;
+pub(crate) mod disk;
 mod files;
 mod log;
 mod log_damage;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use tokio::runtime::Runtime;
 
-const LIMITS: StoreLimits = StoreLimits {
+pub(crate) const LIMITS: StoreLimits = StoreLimits {
     versions_kept: 3,
     secrets_per_account: 1_000,
     keys_per_account: 20,
@@ -188,7 +188,7 @@ impl Instance {
     }
 }
 
-fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, ClaimAnswer) {
+pub(crate) fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, ClaimAnswer) {
     let founding = Founding {
         owner: OWNER,
         account_name: label("first account"),

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use neo_secrets_attestation::config::Reveal;
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -129,13 +130,13 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     if !folder.chip().exists() {
         eprintln!("Making a simulated chip; this takes a few seconds");
     }
-    folder.prepare(OffsetDateTime::now_utc())?;
+    let reveal = folder.prepare(OffsetDateTime::now_utc(), arguments.reveal)?;
     let mut server = Server::start(&programs.server, &folder, arguments.listen)?;
     // A signal to the whole process group ends the server as well: the signal is the reason then.
     let ended = tokio::select! {
         biased;
         () = signals.any() => None,
-        result = serve(&mut server, &programs, &folder) => Some(result),
+        result = serve(&mut server, &programs, &folder, reveal) => Some(result),
     };
     match ended {
         None => Ok(server.stop().await?),
@@ -149,7 +150,12 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
 
 /// Brings the instance to where a user can work with it; returns only when that fails or the server
 /// ends.
-async fn serve(server: &mut Server, programs: &Programs, folder: &Folder) -> Result<(), RunError> {
+async fn serve(
+    server: &mut Server,
+    programs: &Programs,
+    folder: &Folder,
+    reveal: Reveal,
+) -> Result<(), RunError> {
     let listening = server.listening().await?;
     let url = format!("https://localhost:{}", listening.port());
     let news = tokio::select! {
@@ -167,7 +173,7 @@ async fn serve(server: &mut Server, programs: &Programs, folder: &Folder) -> Res
         shown(folder.path()),
         shown(&folder.log()),
         guide::quoted(&client_folder),
-        guide::commands(&client_folder, &url)
+        guide::commands(&client_folder, &url, reveal)
     );
     // Whoever closed our standard output still has a server.
     let _closed = io::stdout().write_all(text.as_bytes());

@@ -29,7 +29,7 @@ struct State {
 
 /// The disk; its backends are what processes open it by.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(crate) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 pub(super) struct Backend {
@@ -74,11 +74,11 @@ impl Disk {
     }
 
     /// From here on, all writes and syncs after the next `operations` fail.
-    pub(super) fn fail_after(&self, operations: u64) {
+    pub(crate) fn fail_after(&self, operations: u64) {
         self.state().good_operations = Some(operations);
     }
 
-    pub(super) fn repair(&self) {
+    pub(crate) fn repair(&self) {
         self.state().good_operations = None;
     }
 

@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// How to call it.
-pub const USAGE: &str = "usage: scripts/run [--data DIR] [--listen ADDRESS:PORT]
+pub const USAGE: &str = "usage: scripts/run [--data DIR] [--listen ADDRESS:PORT] [--reveal]
 
 Builds Neo Secrets and runs it on a SIMULATED secure processor, in the foreground, until Ctrl-C.
   --data DIR             where everything is kept (default ./.neo-secrets)
-  --listen ADDRESS:PORT  where to listen (default 127.0.0.1:8443; port 0: any free one)";
+  --listen ADDRESS:PORT  where to listen (default 127.0.0.1:8443; port 0: any free one)
+  --reveal               let values out, to keys with that permission; stays in DIR's config.toml";
 
 /// Where the instance lives and listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub struct Arguments {
     pub data: PathBuf,
     /// Loopback or unspecified: `localhost` reaches it.
     pub listen: SocketAddr,
+    /// Whether the configuration has to say `reveal = "by-permission"`; else it stays as it is, and
+    /// a new one says `off`.
+    pub reveal: bool,
 }
 
 /// Why a command line is refused.
@@ -51,12 +55,17 @@ impl Arguments {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Option<Self>, ArgumentError> {
         let mut arguments = arguments.into_iter();
-        let (mut data, mut listen) = (None, None);
+        let (mut data, mut listen, mut reveal) = (None, None, false);
         while let Some(argument) = arguments.next() {
             let (name, place) = match argument.to_str() {
                 Some("-h" | "--help") => return Ok(None),
                 Some("--data") => ("--data", &mut data),
                 Some("--listen") => ("--listen", &mut listen),
+                Some("--reveal") if reveal => return Err(ArgumentError::Repeated("--reveal")),
+                Some("--reveal") => {
+                    reveal = true;
+                    continue;
+                }
                 _ => return Err(ArgumentError::Unknown(argument)),
             };
             let value = arguments.next().filter(|value| !value.is_empty());
@@ -75,7 +84,7 @@ impl Arguments {
             return Err(ArgumentError::NotLocal(address));
         }
         let data = data.unwrap_or_else(|| "./.neo-secrets".into());
-        Ok(Some(Self { data: data.into(), listen: address }))
+        Ok(Some(Self { data: data.into(), listen: address, reveal }))
     }
 }
 
@@ -92,7 +101,10 @@ mod tests {
         let defaults = parse(&[]).unwrap().unwrap();
         assert_eq!(defaults.data, PathBuf::from("./.neo-secrets"));
         assert_eq!(defaults.listen.to_string(), "127.0.0.1:8443");
-        let given = parse(&["--listen", "[::1]:0", "--data", "my data"]).unwrap().unwrap();
+        assert!(!defaults.reveal);
+        let given = parse(&["--listen", "[::1]:0", "--reveal", "--data", "my data"]);
+        let given = given.unwrap().unwrap();
+        assert!(given.reveal);
         assert_eq!(given.data, PathBuf::from("my data"));
         assert_eq!(given.listen.to_string(), "[::1]:0");
         assert!(parse(&["--listen", "0.0.0.0:9000"]).unwrap().is_some());
@@ -106,6 +118,7 @@ mod tests {
         assert_eq!(refused(&["--data"]), ArgumentError::NoValue("--data"));
         assert_eq!(refused(&["--data", ""]), ArgumentError::NoValue("--data"));
         assert_eq!(refused(&["--data", "a", "--data", "b"]), ArgumentError::Repeated("--data"));
+        assert_eq!(refused(&["--reveal", "--reveal"]), ArgumentError::Repeated("--reveal"));
         let listen = refused(&["--listen", "localhost:8443"]);
         assert_eq!(listen, ArgumentError::Listen("localhost:8443".into()));
         for address in ["192.0.2.1:8443", "127.0.0.2:8443", "[2001:db8::1]:1"] {

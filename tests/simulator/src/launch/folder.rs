@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use neo_secrets_attestation::config::{AttestedConfig, Reveal};
 use openssl::error::ErrorStack;
 use openssl::pkey::{Id, PKey};
 use rustix::fs::{FlockOperation, flock};
@@ -113,23 +114,28 @@ impl Folder {
     }
 
     /// Takes away `server.pem` of an earlier start, and makes what is missing: the owner's key
-    /// pair, the configuration that names it, the chip; then writes the client's files.
+    /// pair, the configuration that names it, the chip; then writes the client's files. With
+    /// `reveal`, the configuration says from here on that values may leave. Gives back what it says.
     ///
     /// # Errors
     /// What is broken, by name.
-    pub fn prepare(&self, now: OffsetDateTime) -> Result<(), FolderError> {
+    pub fn prepare(&self, now: OffsetDateTime, reveal: bool) -> Result<Reveal, FolderError> {
         files::remove(&self.client("server.pem"))?;
         files::remove(&self.client(UNPROVEN_CERTIFICATE))?;
         if !self.config().exists() {
             let owner = self.owner_public_key()?;
             files::write(&self.config(), configuration(&owner).as_bytes())?;
         }
+        if reveal {
+            files::write(&self.config(), &revealing(&files::read(&self.config())?))?;
+        }
         if !self.chip().exists() {
             Chip::create(&self.chip(), Product::Genoa, now)?;
         }
         let chip = Chip::open(&self.chip(), now)?;
         let config = files::read(&self.config())?;
-        Ok(write_client_files(&self.client_folder(), &chip, &config, now)?)
+        write_client_files(&self.client_folder(), &chip, &config, now)?;
+        Ok(AttestedConfig::parse(&config).map_err(ClientFilesError::from)?.reveal)
     }
 
     /// The owner's public key, 32 bytes; its pair is made where there is none.
@@ -162,6 +168,20 @@ fn configuration(owner_public_key: &[u8]) -> String {
          owner_key = \"{}\"\n",
         BASE64.encode(owner_public_key)
     )
+}
+
+/// The configuration with its `reveal` set to by-permission; all other bytes stay as they are.
+fn revealing(config: &[u8]) -> Vec<u8> {
+    let sets_reveal = |line: &&[u8]| {
+        let key = line.split(|byte| *byte == b'=').next().unwrap_or_default();
+        key.trim_ascii() == b"reveal"
+    };
+    let lines = config.split_inclusive(|byte| *byte == b'\n');
+    let lines = lines.map(|line| match sets_reveal(&line) {
+        true => &b"reveal = \"by-permission\"\n"[..],
+        false => line,
+    });
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// Takes the folder's lock; an instance that is just ending is waited for.
@@ -210,15 +230,31 @@ mod tests {
         let folder = Folder::take(&parent.path().join("a/b")).unwrap();
         testing::chip(Product::Genoa, NOW).store(&folder.chip(), NOW).unwrap();
         std::fs::write(folder.client("server.pem"), "old").unwrap();
-        folder.prepare(NOW).unwrap();
+        assert_eq!(folder.prepare(NOW, false).unwrap(), Reveal::Off);
         assert_eq!(names(folder.path()), ["chip", "client", "config.toml", "run.lock"]);
         let client = ["owner.pem", "policy.json", "reference.json", "simulated-root.der"];
         assert_eq!(names(&folder.path().join("client")), client);
         let kept = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
         let files = ["config.toml", "client/owner.pem", "client/simulated-root.der"];
         let before = files.map(kept);
-        folder.prepare(NOW + time::Duration::days(1)).unwrap();
+        folder.prepare(NOW + time::Duration::days(1), false).unwrap();
         assert_eq!(files.map(kept), before);
+        // Asked for once, reveal stays on, and nothing else of the configuration changes.
+        for reveal in [true, true, false] {
+            assert_eq!(folder.prepare(NOW, reveal).unwrap(), Reveal::ByPermission);
+        }
+        let off = String::from_utf8(before[0].clone()).unwrap();
+        let on = String::from_utf8(kept("config.toml")).unwrap();
+        assert_eq!(on, off.replace("reveal = \"off\"", "reveal = \"by-permission\""));
+        assert!(String::from_utf8(kept("client/policy.json")).unwrap().contains("by-permission"));
+    }
+
+    #[test]
+    fn only_the_line_of_reveal_is_changed() {
+        let config = b"# reveal = \"off\"\nx = 'reveal'\n  reveal=\"off\" # why\r\nquorum = 0";
+        let expected = b"# reveal = \"off\"\nx = 'reveal'\nreveal = \"by-permission\"\nquorum = 0";
+        assert_eq!(revealing(config), expected);
+        assert_eq!(revealing(expected), expected);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use neo_secrets_attestation::config::Reveal;
+
 /// A word of a shell command, quoted where the shell would take it apart.
 pub fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:=@%".contains(&byte);
@@ -21,8 +23,9 @@ pub fn path_from(root: &Path, path: &Path) -> String {
     }
 }
 
-/// Verify, create, list and delete, by our command line and by curl.
-pub fn commands(client_folder: &str, url: &str) -> String {
+/// Verify, create, list and delete, by our command line and by curl; a value and the audit log by
+/// curl, the former where it may leave.
+pub fn commands(client_folder: &str, url: &str, reveal: Reveal) -> String {
     let file = |name: &str| quoted(&format!("{client_folder}/{name}"));
     let (profile, certificate) = (file("profile.json"), file("server.pem"));
     let cli = format!("./target/release/neo-secrets --profile {profile}");
@@ -34,6 +37,10 @@ pub fn commands(client_folder: &str, url: &str) -> String {
     let curl =
         format!(r#"curl -sS --cacert {certificate} -H "Authorization: Bearer $(cat {key})""#);
     let json = "-H 'Content-Type: application/json'";
+    let value = match reveal {
+        Reveal::Off => String::new(),
+        Reveal::ByPermission => format!("  {curl} \"{url}/v1/secrets/$id/value\"; echo\n"),
+    };
     format!(
         r#"  # Our command line. Each command verifies the machine on its own connection first.
   {cli} verify
@@ -46,7 +53,8 @@ pub fn commands(client_folder: &str, url: &str) -> String {
   {curl} {json} -d '{{"name":"my-token","value":"another value"}}' {url}/v1/secrets; echo
   {curl} '{url}/v1/secrets?limit=20'; echo
   id=$({curl} '{url}/v1/secrets?prefix=my-token' | sed -n 's/.*"id":"\([^"]*\)".*/\1/p'); echo "$id"
-  {curl} -X DELETE "{url}/v1/secrets/$id"; echo
+{value}  {curl} -X DELETE "{url}/v1/secrets/$id"; echo
+  {curl} '{url}/v1/audit-log?limit=5'; echo
 "#
     )
 }
@@ -79,7 +87,7 @@ mod tests {
         let client = folder.path().to_str().unwrap();
         std::fs::write(folder.path().join("admin.key"), "neo_KEY\n").unwrap();
         let stub = "seen() { printf '<%s>' \"$@\"; echo; }\ncurl() { seen curl \"$@\"; }\n";
-        let commands = commands(client, "https://localhost:8443");
+        let commands = commands(client, "https://localhost:8443", Reveal::ByPermission);
         let script =
             stub.to_owned() + &commands.replace("./target/release/neo-secrets", "seen neo-secrets");
         let output = std::process::Command::new("bash").args(["-euc", &script]).output().unwrap();
@@ -91,8 +99,11 @@ mod tests {
             "<-H><Authorization: Bearer neo_KEY><https://localhost:8443/v1/secrets?limit=20>\n"
                 .to_owned(),
             r#"<-d><{"name":"my-token","value":"another value"}>"#.to_owned(),
+            "/value>\n".to_owned(),
         ] {
             assert!(seen.contains(&expected), "{expected} in\n{seen}");
         }
+        let off = super::commands(client, "https://localhost:8443", Reveal::Off);
+        assert!(!off.contains("/value"), "{off}");
     }
 }
