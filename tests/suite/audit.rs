@@ -270,8 +270,8 @@ fn who_reads_the_log_sees_what_lies_within_the_key() {
     }
     new_key(&mut c, &admin, json!({"name": "wide", "permissions": ["read"]}));
     let (events, total) = log(&mut c, &narrow, "");
-    let names: Vec<_> = events.iter().map(|event| &event["object"]["name"]).collect();
-    assert_eq!((names, total), (vec!["db-1", "narrow"], 2));
+    let names: Vec<_> = events.iter().map(|event| text(&event["object"], "name")).collect();
+    assert_eq!((names, total), (vec!["db-1".to_owned(), "narrow".to_owned()], 2));
     assert_eq!(log(&mut c, &narrow, "?secret=web"), (vec![], 0));
     for permissions in [json!(["read", "write", "execute"]), json!(["reveal"])] {
         let key = new_key(&mut c, &admin, json!({"name": "n", "permissions": permissions}));

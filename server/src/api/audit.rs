@@ -52,6 +52,7 @@ enum What<'e> {
         id: SecretId,
         name: &'e SecretName,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(test, schema(value_type = Version, required = false))]
         version: Option<Version>,
     },
     Key {

@@ -62,7 +62,7 @@ pub(super) struct Versions {
     versions: Vec<Kept>,
 }
 
-/// The only answer with a value in it.
+/// A value that was taken out: no other answer has one.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RevealedSecret))]
 pub(super) struct Value<'s> {
