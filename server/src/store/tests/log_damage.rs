@@ -7,6 +7,7 @@ use super::damage::with_records;
 use super::log::query;
 use super::*;
 use crate::audit::EventFilter;
+use crate::model::ID_BYTES;
 
 const DAMAGED: StoreFailure = StoreFailure::Damaged { kind: "audit" };
 
@@ -111,5 +112,24 @@ fn records_do_not_stand_for_one_another() {
         changes.put(key.clone(), first.clone());
         let store = changed(&instance, &changes);
         assert_eq!(read(&store, &instance.admin, &query(10, 0)), Err(DAMAGED));
+    }
+}
+
+#[test]
+fn no_log_is_read_as_another_accounts() {
+    let (instance, log) = filled();
+    let owner = instance.authenticate(&instance.claim.owner_token, at(1)).unwrap();
+    let Caller::Owner(owner) = owner else { panic!("the owner's token is no owner's") };
+    // The whole log in the place of the instance's own, or its last record without the state.
+    for (moved, kind) in [(&log[..], "audit state"), (&log[5..6], "audit")] {
+        let mut changes = Changes::default();
+        for (key, bytes) in moved {
+            let place = [&[0; ID_BYTES][..], &key[ID_BYTES..]].concat();
+            changes.put(place, bytes.clone());
+        }
+        let store = changed(&instance, &changes);
+        let page = store.instance_events(&owner, &query(10, 0));
+        assert_eq!(page.unwrap_err(), StoreFailure::Damaged { kind });
+        assert_eq!(read(&store, &instance.admin, &query(10, 0)), Ok(6));
     }
 }
