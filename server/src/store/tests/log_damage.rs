@@ -11,9 +11,11 @@ use crate::model::ID_BYTES;
 
 const DAMAGED: StoreFailure = StoreFailure::Damaged { kind: "audit" };
 
+type Record = (Vec<u8>, Vec<u8>);
+
 /// Six events, each in a record of its own, and these records by number; the last one is the
 /// state's.
-fn filled() -> (Instance, Vec<(Vec<u8>, Vec<u8>)>) {
+fn filled() -> (Instance, Vec<Record>) {
     let instance = Instance::new();
     for index in 0..6 {
         instance.create(&format!("name-{index}"), "v").unwrap();
