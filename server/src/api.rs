@@ -1,6 +1,7 @@
 //! The HTTP API. Every request passes through [`answer`]: one order of checks, one error body, one
 //! log line.
 
+mod accounts;
 mod attestation;
 mod audit;
 mod body;
@@ -24,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use actix_http::ConnectionType;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes};
@@ -33,6 +35,7 @@ use neo_secrets_attestation::config::{OwnerKey, Reveal};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::access::Caller;
 use crate::audit::Origin;
 use crate::config::Config;
 use crate::connection::Calls;
@@ -60,6 +63,10 @@ pub struct Api {
     owner: OwnerKey,
     reveal: Reveal,
     requests: Limiter<KeyId>,
+    /// The owner's own, which no tenant can use up, share or push out.
+    owner_requests: Limiter<KeyId>,
+    /// Open connections beyond which only the owner keeps one.
+    connections_kept: u64,
     failures: Limiter<Peer>,
     counters: Counters,
 }
@@ -95,6 +102,7 @@ struct Exchange {
     place: Place,
     key: Option<KeyId>,
     account: Option<AccountId>,
+    is_owner: bool,
     quota: Option<Quota>,
 }
 
@@ -110,6 +118,8 @@ impl Api {
             owner: config.attested.owner_key,
             reveal: config.attested.reveal,
             requests: Limiter::new(per_second, Duration::from_secs(1), limits::RATE_BUCKETS, now),
+            owner_requests: Limiter::new(per_second, Duration::from_secs(1), 1, now),
+            connections_kept: config.limits.connections - config.limits.connections / 8,
             failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
             counters: Counters::new(),
         }
@@ -152,7 +162,7 @@ impl Api {
         request: &HttpRequest,
         serving: &Serving,
         exchange: &mut Exchange,
-    ) -> Result<crate::access::Caller, ApiError> {
+    ) -> Result<Caller, ApiError> {
         let authenticated = match request::presented_key(request.headers())? {
             Some(token) => serving.store.authenticate(&token, now()).await,
             None => Err(AuthError::Unauthorized),
@@ -171,7 +181,9 @@ impl Api {
             }
         };
         (exchange.key, exchange.account) = (Some(caller.key_id()), caller.account_id());
-        match self.requests.take(caller.key_id(), Instant::now()) {
+        exchange.is_owner = matches!(caller, Caller::Owner(_));
+        let requests = if exchange.is_owner { &self.owner_requests } else { &self.requests };
+        match requests.take(caller.key_id(), Instant::now()) {
             Ok(quota) => {
                 exchange.quota = Some(quota);
                 Ok(caller)
@@ -220,6 +232,7 @@ impl Answer {
         Self::json(StatusCode::OK, body)
     }
 
+    /// Something is done that leaves nothing to show.
     fn done(message: &'static str) -> Self {
         Self::ok(&Done { success: true, message })
     }
@@ -258,6 +271,7 @@ pub async fn answer(
         place: Place::NOWHERE,
         key: None,
         account: None,
+        is_owner: false,
         quota: None,
     };
     let mut body = Body::new(request.headers(), payload);
@@ -282,7 +296,12 @@ pub async fn answer(
         key = exchange.key.map(tracing::field::display),
         object,
     );
-    response(outcome, &exchange)
+    let mut response = response(outcome, &exchange);
+    // Where connections run out, each call makes room for whoever waits, the owner among them.
+    if metrics::open_connections() > api.connections_kept && !exchange.is_owner {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpResponse {
@@ -384,8 +403,8 @@ fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
             ApiError::Internal
         }
         StoreFailure::KeyRevoked => ApiError::Unauthorized,
-        StoreFailure::AuditLogFull { limit } => ApiError::QuotaExceeded(
-            format!("The account's audit log has its limit of {limit} events.").into(),
+        StoreFailure::QuotaExceeded { resource, limit } => ApiError::QuotaExceeded(
+            format!("The account is at its quota: {} = {limit}.", resource.as_str()).into(),
         ),
     }
 }

@@ -75,10 +75,14 @@ configured_limits! {
     requests_per_second_per_key: 1_000_000 in 1..=10_000_000,
     /// Live secrets of one account.
     secrets_per_account: 10_000_000 in 1..=100_000_000,
+    /// Bytes of all values that are kept of one account.
+    value_bytes_per_account: 100_000_000_000 in 65_536..=1_000_000_000_000_000,
     /// API keys of one account.
     api_keys_per_account: 10_000 in 1..=1_000_000,
     /// Events of one account's audit log.
     audit_events_per_account: 1_000_000 in 1..=1_000_000_000,
+    /// Accounts of the instance.
+    accounts: 10_000 in 1..=1_000_000,
     /// Values of one secret that are kept.
     versions_kept: 10 in 1..=100,
     /// Failed authentications of one peer address in a minute before they answer 429.

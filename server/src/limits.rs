@@ -111,10 +111,19 @@ pub const RECORD_PADDED_BYTES_MIN: usize = 256;
 pub const SLOT_TABLE_BYTES: usize = 8_192;
 /// Slots of a table: one per way in, and a store has few.
 pub const SLOTS: usize = 16;
-/// Writes that wait for the writer; the next ones wait for a place. With 64 KiB values: 16 MiB.
-pub const WRITE_QUEUE: usize = 256;
 /// Writes that share one commit: more would only lengthen the wait for the first.
 pub const WRITE_BATCH: usize = 256;
+/// Writes of one account that wait for the writer: what one commit takes. The next ones wait for a
+/// place among these, and are not made if their caller goes meanwhile. With 64 KiB values: 16 MiB.
+pub const WRITES_WAITING: usize = WRITE_BATCH;
+/// The owner's writes in one commit, which come before all others: there are few, and however many
+/// there are, accounts still get most of the commit.
+pub const OWNER_WRITES: usize = 64;
+/// Records of deleted accounts that go with one commit: under a millisecond for those who wait for
+/// it.
+pub const SWEEP_RECORDS: usize = 256;
+/// Deleted accounts that one pass over all tokens is for.
+pub const SWEEP_ACCOUNTS: usize = 1_024;
 /// Events of one record of the audit log: a batch of the largest ones about secrets fits one.
 pub const AUDIT_BODY_BYTES: usize = 131_072;
 /// Accounts whose keys are kept in memory: under 200 bytes each.

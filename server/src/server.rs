@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError};
 use crate::connection::{Patience, Watched};
 use crate::evidence::{EvidenceError, EvidenceQueue};
 use crate::limits;
+use crate::model::PerResource;
 use crate::options::Options;
 use crate::phase::{BootError, Identity, Instance, Processor};
 use crate::platform::Platform;
@@ -229,9 +230,13 @@ fn raise_file_limit(connections: u64) {
 fn store_limits(config: &Config) -> StoreLimits {
     StoreLimits {
         versions_kept: usize::try_from(config.limits.versions_kept).unwrap_or(usize::MAX),
-        secrets_per_account: config.limits.secrets_per_account,
-        keys_per_account: config.limits.api_keys_per_account,
-        events_per_account: config.limits.audit_events_per_account,
+        per_account: PerResource {
+            secrets: config.limits.secrets_per_account,
+            value_bytes: config.limits.value_bytes_per_account,
+            api_keys: config.limits.api_keys_per_account,
+            audit_events: config.limits.audit_events_per_account,
+        },
+        accounts: config.limits.accounts,
     }
 }
 

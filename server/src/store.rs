@@ -1,5 +1,6 @@
 //! The store: sealed records in an embedded database file. STORE.md specifies every byte.
 
+mod accounts;
 mod api_keys;
 mod audit;
 mod body;
@@ -9,22 +10,27 @@ mod error;
 mod founding;
 mod header;
 mod opening;
+mod queue;
 mod record;
 mod secrets;
+mod sweep;
+mod upgrade;
 mod writer;
 
 use self::core::Access;
 use crate::access::{Admin, Caller, Grant, OwnerCaller, Read, Reveal, Right, Scope, Token, Write};
 use crate::audit::{Act, EventPage, EventQuery};
 use crate::model::{
-    ApiKey, Change, KeyId, NewKey, NewSecret, Overlap, Page, Revealed, Revision, Secret, SecretId,
-    SecretPage, Timestamp, Version,
+    Account, AccountChange, AccountId, AccountPage, ApiKey, Change, KeyId, NewAccount, NewKey,
+    NewSecret, Overlap, Page, PerResource, Revealed, Revision, Secret, SecretId, SecretPage,
+    Timestamp, Version,
 };
 pub use crate::seal::{Rewrap, UnsealError};
 use engine::{Changes, Snapshot};
 pub use error::{
-    AuthError, ClaimAgainError, CreateKeyError, CreateSecretError, DeleteSecretError, ReadError,
-    RevokeKeyError, RollbackSecretError, RotateKeyError, StoreFailure, UpdateSecretError,
+    AccountError, AuthError, ClaimAgainError, CreateAccountError, CreateKeyError,
+    CreateSecretError, DeleteSecretError, ReadError, RevokeKeyError, RollbackSecretError,
+    RotateKeyError, StoreFailure, UpdateSecretError,
 };
 pub use founding::{ClaimAnswer, CreateError, Founding};
 pub(crate) use header::Header;
@@ -45,12 +51,10 @@ pub struct StoreLimits {
     /// Values kept of each secret, the newest one included: 1 to 100; what lies outside counts as
     /// the nearest.
     pub versions_kept: usize,
-    /// Live secrets of one account.
-    pub secrets_per_account: u64,
-    /// API keys of one account.
-    pub keys_per_account: u64,
-    /// Events of one account's audit log.
-    pub events_per_account: u64,
+    /// What each account may have that has no quota of its own.
+    pub per_account: PerResource<u64>,
+    /// Accounts.
+    pub accounts: u64,
 }
 
 /// The store's public keys.
@@ -124,7 +128,7 @@ impl Store {
             api_keys::claim_again(access, changes, owner)
         };
         let api_keys::FreshTokens { account, account_name, owner, admin } =
-            self.writer.submit(claim).await?;
+            self.writer.submit(SYSTEM, claim).await?;
         Ok(ClaimAnswer {
             store_id: self.store_id(),
             instance_key: self.instance_keys().instance,
@@ -150,7 +154,7 @@ impl Store {
         let settle = move |access: &Access<'_>, changes: &mut Changes| {
             api_keys::settle(access, changes, &hash, now)
         };
-        let caller = self.writer.submit(settle).await?;
+        let caller = self.writer.submit(SYSTEM, settle).await?;
         core.settled.store(true, Ordering::Release);
         Ok(caller)
     }
@@ -198,7 +202,7 @@ impl Store {
     ) -> Result<EventPage, StoreFailure> {
         let narrowed = Some(grant).filter(|grant| grant.scope() != &Scope::All);
         self.read(|access, snapshot| {
-            audit::list(access, snapshot, (grant.account(), narrowed), query)
+            audit::list(access, snapshot, (&*access.account_of(grant)?, narrowed), query)
         })
     }
 
@@ -211,7 +215,9 @@ impl Store {
         _: &OwnerCaller,
         query: &EventQuery,
     ) -> Result<EventPage, StoreFailure> {
-        self.read(|access, snapshot| audit::list(access, snapshot, (SYSTEM, None), query))
+        self.read(|access, snapshot| {
+            audit::list(access, snapshot, (access.core.system(), None), query)
+        })
     }
 
     /// Takes a value out: the newest, or the version asked for. Expired secrets are as missing. It
@@ -337,6 +343,87 @@ impl Store {
         .await
     }
 
+    /// Makes an account; its admin key's token is shown this once, and nobody can have another put
+    /// into the account from outside.
+    ///
+    /// # Errors
+    /// See [`CreateAccountError`]; nothing is written then.
+    pub async fn create_account(
+        &self,
+        act: Act<OwnerCaller>,
+        new: NewAccount,
+    ) -> Result<(Account, Token), CreateAccountError> {
+        let create = move |access: &Access<'_>, changes: &mut Changes| {
+            accounts::create(access, changes, &act, new)
+        };
+        self.writer.submit(SYSTEM, create).await
+    }
+
+    /// A page of accounts, newest first.
+    ///
+    /// # Errors
+    /// The store's failures.
+    pub fn list_accounts(
+        &self,
+        _: &OwnerCaller,
+        limit: usize,
+        offset: u64,
+    ) -> Result<AccountPage, StoreFailure> {
+        self.read(|access, snapshot| accounts::list(access, snapshot, limit, offset))
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// `NotFound`, and the store's failures.
+    pub fn account(&self, _: &OwnerCaller, id: AccountId) -> Result<Account, AccountError> {
+        self.read(|access, _| accounts::account(access, id))
+    }
+
+    /// Renames an account, or sets its quotas.
+    ///
+    /// # Errors
+    /// See [`AccountError`]; nothing is written then.
+    pub async fn update_account(
+        &self,
+        act: Act<OwnerCaller>,
+        id: AccountId,
+        change: AccountChange,
+    ) -> Result<Account, AccountError> {
+        let update = move |access: &Access<'_>, changes: &mut Changes| {
+            accounts::update(access, changes, &act, (id, change))
+        };
+        self.writer.submit(SYSTEM, update).await
+    }
+
+    /// Deletes an account with all that is in it: when this answers, none of its keys works, and
+    /// nothing of it can be opened. Its records are removed afterwards.
+    ///
+    /// # Errors
+    /// See [`AccountError`]; nothing is written then.
+    pub async fn delete_account(
+        &self,
+        act: Act<OwnerCaller>,
+        id: AccountId,
+    ) -> Result<(), AccountError> {
+        let delete = move |access: &Access<'_>, changes: &mut Changes| {
+            accounts::delete(access, changes, &act, id)
+        };
+        self.writer.submit(SYSTEM, delete).await
+    }
+
+    /// Writes that wait for their turn.
+    #[must_use]
+    pub fn waiting_writes(&self) -> usize {
+        self.writer.waiting()
+    }
+
+    /// Deleted accounts of which records are left, which are being removed.
+    #[must_use]
+    pub fn deleted_accounts(&self) -> u64 {
+        self.writer.deleted_accounts()
+    }
+
     /// Counters since the store was opened.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
@@ -368,7 +455,7 @@ impl Store {
         write: impl FnOnce(&Access<'_>, &mut Changes, &Act<Grant<R>>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         self.writer
-            .submit(move |access: &Access<'_>, changes: &mut Changes| {
+            .submit(act.by.account(), move |access: &Access<'_>, changes: &mut Changes| {
                 api_keys::check_standing(access, &act.by)?;
                 write(access, changes, &act)
             })

@@ -128,7 +128,7 @@ fn refused(api: &Api, error: &ClaimError) -> ApiError {
         ClaimError::Store(
             failure @ (StoreFailure::Damaged { .. }
             | StoreFailure::KeyRevoked
-            | StoreFailure::AuditLogFull { .. }),
+            | StoreFailure::QuotaExceeded { .. }),
         ) => {
             tracing::error!(%failure, "the claim failed");
             ApiError::Internal

@@ -33,6 +33,8 @@ impl<T> Sent<T> {
 
 /// A body whose fields are all known. Texts are wiped when dropped: one of them may be a secret.
 pub struct Object {
+    /// Before the names of its fields in messages: empty, or the object that it stands in and a dot.
+    path: String,
     fields: Vec<(String, Json)>,
 }
 
@@ -69,13 +71,18 @@ impl Object {
                 error.line(),
                 error.column()
             ))),
-            (None, Ok(Json::Object(fields))) => {
-                match fields.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-                    Some((name, _)) => Err(ApiError::field(name, "is not a field of this call")),
-                    None => Ok(Object { fields }),
-                }
-            }
+            (None, Ok(Json::Object(fields))) => Self::of(String::new(), fields, known),
             (None, Ok(_)) => Err(ApiError::invalid("The body must be a JSON object.")),
+        }
+    }
+
+    fn of(path: String, fields: Vec<(String, Json)>, known: &[&str]) -> Result<Self, ApiError> {
+        match fields.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => {
+                let name = format!("{path}{}", printable(name));
+                Err(ApiError::field(&name, "is not a field of this call"))
+            }
+            None => Ok(Object { path, fields }),
         }
     }
 
@@ -113,11 +120,34 @@ impl Object {
     /// # Errors
     /// 400 where it is absent, `null`, of another type, negative or over 64 bits.
     pub fn required_integer(&mut self, name: &str) -> Result<u64, ApiError> {
-        let sent = self.typed(name, "must be an integer, zero or more", |json| match json {
+        required(name, self.integer(name)?)
+    }
+
+    /// Takes an integer out.
+    ///
+    /// # Errors
+    /// 400 where it is of another type, negative or over 64 bits.
+    pub fn integer(&mut self, name: &str) -> Result<Sent<u64>, ApiError> {
+        self.typed(name, "must be an integer, zero or more", |json| match json {
             Json::Integer(integer) => Some(integer),
             _ => None,
+        })
+    }
+
+    /// Takes out an object with no other fields than the `known` ones.
+    ///
+    /// # Errors
+    /// 400 where it is of another type, naming the field where one is unknown.
+    pub fn object(&mut self, name: &str, known: &[&str]) -> Result<Sent<Object>, ApiError> {
+        let sent = self.typed(name, "must be an object", |json| match json {
+            Json::Object(fields) => Some(fields),
+            _ => None,
         })?;
-        required(name, sent)
+        Ok(match sent {
+            Sent::Absent => Sent::Absent,
+            Sent::Null => Sent::Null,
+            Sent::Value(fields) => Sent::Value(Self::of(format!("{name}."), fields, known)?),
+        })
     }
 
     /// Takes a list of strings out.
@@ -161,7 +191,10 @@ impl Object {
         match self.take(name) {
             None => Ok(Sent::Absent),
             Some(Json::Null) => Ok(Sent::Null),
-            Some(json) => read(json).map(Sent::Value).ok_or_else(|| ApiError::field(name, rule)),
+            Some(json) => {
+                let wrong = || ApiError::field(&format!("{}{name}", self.path), rule);
+                read(json).map(Sent::Value).ok_or_else(wrong)
+            }
         }
     }
 }
@@ -398,6 +431,19 @@ mod tests {
         }
         let list = Some(ApiError::field("list", "must be a list of strings"));
         assert_eq!(wrong(r#"{"list":["a",1]}"#, "list"), list);
+        let tags = |body: &str, known: &[&str]| {
+            parse(body)
+                .object("tags", known)
+                .map(|sent| sent.optional().map(|mut inner| inner.integer("a").map(Sent::optional)))
+        };
+        let object = ApiError::field("tags", "must be an object");
+        assert_eq!(tags(r#"{"tags":[]}"#, &["a"]), Err(object));
+        let inner = ApiError::field("tags.b", "is not a field of this call");
+        assert_eq!(tags(r#"{"tags":{"b":1}}"#, &["a"]), Err(inner));
+        let integer = ApiError::field("tags.a", "must be an integer, zero or more");
+        assert_eq!(tags(r#"{"tags":{"a":"1"}}"#, &["a"]), Ok(Some(Err(integer))));
+        assert_eq!(tags(r#"{"tags":{"a":1}}"#, &["a"]), Ok(Some(Ok(Some(1)))));
+        assert_eq!(tags(r#"{"tags":null}"#, &["a"]), Ok(None));
         let pairs = Some(ApiError::field("tags", "must be an object whose values are strings"));
         assert_eq!(wrong(r#"{"tags":{"a":null}}"#, "tags"), pairs);
     }

@@ -78,9 +78,6 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         CreateKeyError::Outlasts => ApiError::Forbidden(
             "This key issues only keys that expire no later than itself.".into(),
         ),
-        CreateKeyError::QuotaExceeded { limit } => {
-            ApiError::QuotaExceeded(format!("The account has its limit of {limit} keys.").into())
-        }
         CreateKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;
     let answer = Answer::confidential(StatusCode::CREATED, &Key::of(&key, Some(&token.to_text())));
@@ -115,6 +112,15 @@ pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
         RotateKeyError::NotFound => ApiError::NotFound,
         RotateKeyError::Outlasts => ApiError::Forbidden(
             "This key rotates only keys that expire no later than itself.".into(),
+        ),
+        RotateKeyError::LastAdmin => ApiError::Conflict(
+            format!(
+                "This is the account's last admin key that reaches every secret and does not \
+                 expire: rotate it with overlapSeconds of {} or more, so that a lost answer leaves \
+                 a way in, or create another one first.",
+                Overlap::LAST_ADMIN.seconds()
+            )
+            .into(),
         ),
         RotateKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;

@@ -20,6 +20,11 @@ const STATUSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 /// Connections of this process whose TLS stands: the listener's hook has no other place for it.
 static OPEN_CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
+/// Connections whose TLS stands.
+pub fn open_connections() -> u64 {
+    OPEN_CONNECTIONS.load(Ordering::Relaxed)
+}
+
 /// Counts itself as an open connection until it is dropped.
 pub struct OpenConnection(());
 
@@ -108,7 +113,7 @@ impl Counters {
         text.family(name, Kind::Counter, "Calls without a valid key that needed one.")
             .number(&[], self.failed_authentications.load(Ordering::Relaxed));
         text.family("neo_secrets_open_connections", Kind::Gauge, "Connections whose TLS stands.")
-            .number(&[], OPEN_CONNECTIONS.load(Ordering::Relaxed));
+            .number(&[], open_connections());
         let help = "When the server started, in seconds since 1970, by the host's clock.";
         text.family("process_start_time_seconds", Kind::Gauge, help)
             .number(&[], self.started.as_secs_f64());
@@ -138,6 +143,12 @@ fn write_instance(text: &mut Text, api: &Api, store: &Store) {
         .histogram(&[], &commits.times);
     text.family("neo_secrets_store_commit_writes", Kind::Histogram, "Writes that share a commit.")
         .histogram(&[], &commits.writes);
+    let name = "neo_secrets_store_writes_waiting";
+    text.family(name, Kind::Gauge, "Writes that wait for the next commit.")
+        .number(&[], store.waiting_writes());
+    let name = "neo_secrets_store_deleted_accounts";
+    text.family(name, Kind::Gauge, "Deleted accounts whose records are still being removed.")
+        .number(&[], store.deleted_accounts());
     let help = "Callers whose evidence came from one report.";
     text.family("neo_secrets_evidence_batch_callers", Kind::Histogram, help)
         .histogram(&[], api.evidence.batch_sizes());

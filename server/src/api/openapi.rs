@@ -16,11 +16,12 @@ use super::error::{ApiError, Envelope};
 use super::route::{Endpoint, Place};
 use crate::access::Permission;
 use crate::limits;
-use crate::model::{KeyId, Revision, SecretId};
+use crate::model::{AccountId, KeyId, Revision, SecretId};
 pub use schemas::{PublicKeyText, StoreIdText, TokenText};
 
 /// Fields that an answer may lack. All others of an answer are always there.
-const MAY_BE_ABSENT: &[(&str, &str)] = &[("Fault", "details"), ("ApiKey", "key")];
+const MAY_BE_ABSENT: &[(&str, &str)] =
+    &[("Fault", "details"), ("ApiKey", "key"), ("Account", "adminKey")];
 
 /// Whom a call asks for.
 enum Asks {
@@ -203,6 +204,10 @@ impl Body {
     }
 
     fn to_json(&self) -> Value {
+        json!({"required": true, "content": {"application/json": {"schema": self.schema()}}})
+    }
+
+    fn schema(&self) -> Value {
         let sorted = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
         assert_eq!(sorted(&self.described), sorted(self.fields), "not the fields that are parsed");
         let mut schema = json!({
@@ -212,7 +217,7 @@ impl Body {
         if self.properties_min > 0 {
             schema["minProperties"] = json!(self.properties_min);
         }
-        json!({"required": true, "content": {"application/json": {"schema": schema}}})
+        schema
     }
 }
 
@@ -306,7 +311,7 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::RateLimited { .. } => "Too many calls",
         ApiError::Internal => "A fault of the server",
         ApiError::Unavailable { .. } => "Not in this phase, or not now",
-        ApiError::QuotaExceeded(_) => "A quota of the account is used up",
+        ApiError::QuotaExceeded(_) => "A quota is used up, which `message` names",
     }
 }
 
@@ -331,6 +336,7 @@ fn id_of(template: &str, schemas: &mut Schemas) -> Value {
     match template.split('/').nth(2) {
         Some("secrets") => schemas.of::<SecretId>(),
         Some("api-keys") => schemas.of::<KeyId>(),
+        Some("accounts") => schemas.of::<AccountId>(),
         _ => panic!("{template}: whose id is it?"),
     }
 }

@@ -9,6 +9,8 @@ use actix_web::http::header::{self, HeaderMap};
 
 use neo_secrets_attestation::config::Reveal;
 
+use tokio::sync::oneshot;
+
 use super::body::Body;
 use super::error::ApiError;
 use super::json::Object;
@@ -75,6 +77,14 @@ impl Call<'_> {
         }
     }
 
+    /// What the owner does, for the log.
+    ///
+    /// # Errors
+    /// 403
+    pub fn owner_act(&self) -> Result<Act<OwnerCaller>, ApiError> {
+        Ok(Act { by: self.owner()?.clone(), origin: self.origin.clone(), now: self.now })
+    }
+
     /// Whether the configuration lets values out at all.
     ///
     /// # Errors
@@ -107,7 +117,8 @@ impl Call<'_> {
         Query::parse(self.query, known)
     }
 
-    /// Reads much of the store in a thread of its own, so that short calls do not wait for it.
+    /// Reads much of the store in a thread of its own, so that short calls do not wait for it. There
+    /// are few for all accounts together, and always one for the owner.
     ///
     /// # Errors
     /// The store's, and 500 where reading panicked.
@@ -116,10 +127,13 @@ impl Call<'_> {
         read: impl FnOnce(&Store) -> Result<T, StoreFailure> + Send + 'static,
     ) -> Result<T, ApiError> {
         let serving = self.serving.clone();
-        match tokio::task::spawn_blocking(move || read(&serving.store)).await {
-            Ok(scanned) => scanned.map_err(|failure| store_failure(self.serving, &failure)),
-            Err(_) => Err(ApiError::Internal),
-        }
+        let read = move || read(&serving.store);
+        let scanned = match &self.caller {
+            Caller::Owner(_) => in_own_thread(read).await,
+            Caller::Key(_) => tokio::task::spawn_blocking(read).await.ok(),
+        };
+        let scanned = scanned.ok_or(ApiError::Internal)?;
+        scanned.map_err(|failure| store_failure(self.serving, &failure))
     }
 
     /// The object in the path. What is no id is an object that there is not.
@@ -129,6 +143,15 @@ impl Call<'_> {
     pub fn object<T: std::str::FromStr>(&self) -> Result<T, ApiError> {
         self.id.parse().map_err(|_| ApiError::NotFound)
     }
+}
+
+/// What `work` gives, unless it panics.
+async fn in_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("owner-scan".to_owned());
+    // Whoever asked may have gone.
+    thread.spawn(move || drop(sender.send(work()))).ok()?;
+    receiver.await.ok()
 }
 
 /// A peer whose failures are counted together: an IPv4 address, or an IPv6 network of 64 bits,

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 
 use super::error::ApiError;
 use super::request::Call;
-use super::{Answer, audit, keys, metrics, secrets};
+use super::{Answer, accounts, audit, keys, metrics, secrets};
 
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,16 @@ pub enum Keyed {
     RollbackSecret,
     /// `GET /v1/secrets/{id}/value`
     RevealSecret,
+    /// `GET /v1/accounts`
+    ListAccounts,
+    /// `POST /v1/accounts`
+    CreateAccount,
+    /// `GET /v1/accounts/{id}`
+    ReadAccount,
+    /// `PUT /v1/accounts/{id}`
+    UpdateAccount,
+    /// `DELETE /v1/accounts/{id}`
+    DeleteAccount,
     /// `GET /v1/audit-log`
     AuditLog,
     /// `GET /metrics`
@@ -66,6 +76,11 @@ impl Keyed {
             Keyed::ListVersions => secrets::versions(call).await,
             Keyed::RollbackSecret => secrets::rollback(call).await,
             Keyed::RevealSecret => secrets::reveal(call).await,
+            Keyed::ListAccounts => accounts::list(call).await,
+            Keyed::CreateAccount => accounts::create(call).await,
+            Keyed::ReadAccount => accounts::read(call).await,
+            Keyed::UpdateAccount => accounts::update(call).await,
+            Keyed::DeleteAccount => accounts::delete(call).await,
             Keyed::AuditLog => audit::list(call).await,
             Keyed::Metrics => metrics::metrics(call).await,
             Keyed::ListKeys => keys::list(call).await,
@@ -113,6 +128,21 @@ const ROUTES: &[Route] = &[
     Route {
         template: "/v1/secrets/{id}/value",
         methods: &[(Method::GET, Endpoint::Keyed(Keyed::RevealSecret))],
+    },
+    Route {
+        template: "/v1/accounts",
+        methods: &[
+            (Method::GET, Endpoint::Keyed(Keyed::ListAccounts)),
+            (Method::POST, Endpoint::Keyed(Keyed::CreateAccount)),
+        ],
+    },
+    Route {
+        template: "/v1/accounts/{id}",
+        methods: &[
+            (Method::GET, Endpoint::Keyed(Keyed::ReadAccount)),
+            (Method::PUT, Endpoint::Keyed(Keyed::UpdateAccount)),
+            (Method::DELETE, Endpoint::Keyed(Keyed::DeleteAccount)),
+        ],
     },
     Route {
         template: "/v1/audit-log",

@@ -146,9 +146,6 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         CreateSecretError::NameTaken => {
             ApiError::Conflict("A secret of that name exists already.".into())
         }
-        CreateSecretError::QuotaExceeded { limit } => {
-            ApiError::QuotaExceeded(format!("The account has its limit of {limit} secrets.").into())
-        }
         CreateSecretError::Store(failure) => store_failure(call.serving, &failure),
     })?;
     let location = Some(format!("/v1/secrets/{}", secret.id));

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 use neo_secrets_attestation::ed25519::PublicKey;
 
 use super::*;
+use crate::model::PerResource;
 use crate::testing::FakePlatform;
 
 /// An instance that serves this store.
@@ -22,9 +23,8 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
     };
     let limits = StoreLimits {
         versions_kept: 10,
-        secrets_per_account: 10,
-        keys_per_account: 10,
-        events_per_account: 10,
+        per_account: PerResource { secrets: 9, value_bytes: 9, api_keys: 9, audit_events: 9 },
+        accounts: 1,
     };
     let processor = Processor::new(FakePlatform::new([]));
     let instance = Instance::new(processor, identity, folder.join("store.redb"), limits);

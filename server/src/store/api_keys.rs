@@ -3,7 +3,7 @@
 use crate::access::{Caller, Grant, KeyCaller, OwnerCaller, Permission, Right, Scope, Token};
 use crate::audit::{Act, Action, Object};
 use crate::keys::TokenHash;
-use crate::model::{AccountId, ApiKey, Id, KeyId, NewKey, Overlap, Timestamp};
+use crate::model::{AccountId, ApiKey, Id, KeyId, NewKey, Overlap, Resource, Timestamp};
 use crate::store::audit::note;
 use crate::store::body::{KeyBody, OwnerBody, PreviousToken, TokenBody};
 use crate::store::core::{Access, AccountKeys};
@@ -40,8 +40,8 @@ fn home<'a>(access: &Access<'a>, account: AccountId) -> Result<Home<'a>, StoreFa
     access.account(account).map(Home::Account)
 }
 
-/// Who holds the token with this hash. An unknown one is looked up to its end through the decoy, an
-/// expired key: the same reads and the same answer.
+/// Who holds the token with this hash. An unknown one, or one of a deleted account, is looked up to
+/// its end through the decoy, an expired key: the same reads and the same answer.
 pub(super) fn authenticate(
     access: &Access<'_>,
     hash: &TokenHash,
@@ -49,9 +49,18 @@ pub(super) fn authenticate(
 ) -> Result<Caller, AuthError> {
     let system = access.core.system();
     let asked = Address::token(hash);
-    let address = if access.exists(&asked)? { asked } else { Address::token(&DECOY) };
-    let TokenBody { account, key } = access.get(system, &address)?;
-    let body = access.get(home(access, account)?.keys(), &Address::api_key(account, key))?;
+    let decoy = Address::token(&DECOY);
+    let address = if access.exists(&asked)? { &asked } else { &decoy };
+    let mut token = access.get(system, address)?;
+    let home = match home(access, token.account) {
+        Err(StoreFailure::KeyRevoked) => {
+            token = access.get(system, &decoy)?;
+            Home::System(system)
+        }
+        home => home?,
+    };
+    let TokenBody { account, key } = token;
+    let body = access.get(home.keys(), &Address::api_key(account, key))?;
     let is = |token: &TokenHash| bool::from(token.0.ct_eq(&hash.0));
     let previous = body.previous.as_ref();
     let known = is(&body.token)
@@ -79,7 +88,7 @@ pub(super) fn check_standing<R: Right>(
     access: &Access<'_>,
     grant: &Grant<R>,
 ) -> Result<(), StoreFailure> {
-    let account = access.account(grant.account())?;
+    let account = access.account_of(grant)?;
     let body = access.find(&*account, &Address::api_key(account.id, grant.key()))?;
     let knows = |body: &KeyBody| {
         let previous = body.previous.as_ref().map(|previous| previous.token);
@@ -186,7 +195,7 @@ pub(super) fn list<R: Right>(
     snapshot: &Snapshot,
     grant: &Grant<R>,
 ) -> Result<Vec<ApiKey>, StoreFailure> {
-    let account = access.account(grant.account())?;
+    let account = access.account_of(grant)?;
     let mut found = Vec::new();
     let mut outcome = Ok(());
     let open_at = |key: &[u8], bytes: &[u8]| {
@@ -227,15 +236,11 @@ pub(super) fn create<R: Right>(
     if grant.is_outlasted_by(expires_at) {
         return Err(CreateKeyError::Outlasts);
     }
-    let account = access.account(grant.account())?;
+    let account = access.account_of(grant)?;
     let mut state = access.get(&*account, &Address::state(account.id))?;
-    let limit = access.core.limits.keys_per_account;
-    if state.keys >= limit {
-        return Err(CreateKeyError::QuotaExceeded { limit });
-    }
+    state.count(Resource::ApiKeys, (1, 0), &access.core.limits)?;
     let id = next_id(&mut state, now)?;
     let key = ApiKey { id, name, permissions, scope, expires_at, created_at: now };
-    state.keys += 1;
     state.lasting_admins += u64::from(is_lasting_admin(&key));
     let (token, hash) = new_token(access)?;
     put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
@@ -261,7 +266,7 @@ pub(super) fn revoke<R: Right>(
     act: &Act<Grant<R>>,
     id: KeyId,
 ) -> Result<(), RevokeKeyError> {
-    let account = access.account(act.by.account())?;
+    let account = access.account_of(&act.by)?;
     let address = Address::api_key(account.id, id);
     let body = access.find(&*account, &address)?.ok_or(RevokeKeyError::NotFound)?;
     let key = to_api_key(&body, id)?;
@@ -273,9 +278,8 @@ pub(super) fn revoke<R: Right>(
     if lasting == 1 && state.lasting_admins <= 1 {
         return Err(RevokeKeyError::LastAdmin);
     }
-    let damaged = StoreFailure::Damaged { kind: Kind::State.name() };
     state.lasting_admins -= lasting;
-    state.keys = state.keys.checked_sub(1).ok_or(damaged)?;
+    state.count(Resource::ApiKeys, (0, 1), &access.core.limits)?;
     forget_tokens(changes, &body);
     changes.remove(address.key().to_vec());
     access.put(changes, &*account, &Address::state(account.id), &state)?;
@@ -289,7 +293,7 @@ pub(super) fn rotate<R: Right>(
     act: &Act<Grant<R>>,
     (id, overlap): (KeyId, Overlap),
 ) -> Result<(ApiKey, Token), RotateKeyError> {
-    let account = access.account(act.by.account())?;
+    let account = access.account_of(&act.by)?;
     let address = Address::api_key(account.id, id);
     let mut body = access.find(&*account, &address)?.ok_or(RotateKeyError::NotFound)?;
     let key = to_api_key(&body, id)?;
@@ -298,6 +302,13 @@ pub(super) fn rotate<R: Right>(
     }
     if act.by.is_outlasted_by(key.expires_at) {
         return Err(RotateKeyError::Outlasts);
+    }
+    // A lost answer to the rotation of the last one must leave a way in: the old token's.
+    if is_lasting_admin(&key) && overlap < Overlap::LAST_ADMIN {
+        let state = access.get(&*account, &Address::state(account.id))?;
+        if state.lasting_admins <= 1 {
+            return Err(RotateKeyError::LastAdmin);
+        }
     }
     note(changes, act, Action::KeyRotate, Object::key(&key));
     if overlap.seconds() == 0 {

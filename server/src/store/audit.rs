@@ -4,9 +4,9 @@
 use crate::access::{Admin, Grant};
 use crate::audit::{Act, Acting, Action, Event, EventPage, EventQuery, Object};
 use crate::limits::AUDIT_BODY_BYTES;
-use crate::model::AccountId;
+use crate::model::{AccountId, Resource};
 use crate::store::body::{AuditBody, AuditStateBody};
-use crate::store::core::{Access, AccountKeys, Core};
+use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::{Changes, Snapshot};
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, Address, Kind, SYSTEM, id_at_end};
@@ -25,8 +25,18 @@ pub(super) fn note<G: Acting>(changes: &mut Changes, act: &Act<G>, action: Actio
 
 /// How many events an account's log may hold; none says that there is no bound. The owner's acts
 /// are never refused, since nobody else could make room.
-fn quota(core: &Core, account: AccountId) -> Option<u64> {
-    (account != SYSTEM).then_some(core.limits.events_per_account)
+fn quota(access: &Access<'_>, account: &AccountKeys) -> Result<Option<u64>, StoreFailure> {
+    if account.id == SYSTEM {
+        return Ok(None);
+    }
+    let state = access.get(account, &Address::state(account.id))?;
+    Ok(Some(state.quota(Resource::AuditEvents, &access.core.limits)))
+}
+
+/// How many events an account's log holds; a store of before there were logs has none.
+pub(super) fn kept(access: &Access<'_>, account: &AccountKeys) -> Result<u64, StoreFailure> {
+    let state = access.find(account, &Address::audit_state(account.id))?;
+    Ok(state.map_or(0, |state| state.events))
 }
 
 /// What the writes of one batch have to say, log by log.
@@ -37,6 +47,8 @@ struct Log {
     keys: Arc<AccountKeys>,
     /// Events before this batch: the number of its first.
     kept: u64,
+    /// Events that it may hold.
+    limit: Option<u64>,
     events: Vec<Event>,
 }
 
@@ -51,10 +63,10 @@ impl Pending {
             Entry::Occupied(log) => log.into_mut(),
             Entry::Vacant(place) => place.insert(Log::open(access, account)?),
         };
-        let full = quota(access.core, account).filter(|limit| log.count() >= *limit);
+        let full = log.limit.filter(|limit| log.count() >= *limit);
         match full {
             Some(limit) if !event.action.ends_something() => {
-                Err(StoreFailure::AuditLogFull { limit })
+                Err(StoreFailure::QuotaExceeded { resource: Resource::AuditEvents, limit })
             }
             Some(_) | None => {
                 log.events.push(event);
@@ -89,23 +101,17 @@ impl Pending {
 impl Log {
     fn open(access: &Access<'_>, account: AccountId) -> Result<Self, StoreFailure> {
         let keys = access.account(account)?;
-        let kept = kept(access, &keys)?;
+        let (kept, limit) = (kept(access, &keys)?, quota(access, &keys)?);
         // Where the state's record was taken away or aged, nothing is written over.
         if access.exists(&Address::audit(account, kept))? {
             return Err(DAMAGED);
         }
-        Ok(Self { keys, kept, events: Vec::new() })
+        Ok(Self { keys, kept, limit, events: Vec::new() })
     }
 
     fn count(&self) -> u64 {
         self.kept.saturating_add(count(&self.events))
     }
-}
-
-/// How many events an account's log has; a store of before there were logs has none.
-fn kept(access: &Access<'_>, account: &AccountKeys) -> Result<u64, StoreFailure> {
-    let state = access.find(account, &Address::audit_state(account.id))?;
-    Ok(state.map_or(0, |state| state.events))
 }
 
 fn count(events: &[Event]) -> u64 {
@@ -136,12 +142,11 @@ fn split(events: Vec<Event>) -> Vec<Vec<Event>> {
 pub(super) fn list(
     access: &Access<'_>,
     snapshot: &Snapshot,
-    (account, narrowed): (AccountId, Option<&Grant<Admin>>),
+    (keys, narrowed): (&AccountKeys, Option<&Grant<Admin>>),
     query: &EventQuery,
 ) -> Result<EventPage, StoreFailure> {
     let EventQuery { limit, offset, filter } = query;
-    let keys = access.account(account)?;
-    let kept = kept(access, &keys)?;
+    let (account, kept) = (keys.id, kept(access, keys)?);
     let opens_all = narrowed.is_some() || !filter.is_empty();
     let (offset, mut skip) = if opens_all { (0, *offset) } else { (*offset, 0) };
     let mut page = EventPage { items: Vec::new(), total: if opens_all { 0 } else { kept } };
@@ -163,7 +168,7 @@ pub(super) fn list(
     let mut left = if opens_all { usize::MAX } else { *limit };
     let mut outcome = Ok(());
     let visit = |key: &[u8], bytes: &[u8]| {
-        let opened = open_at(access, (account, &keys), key, bytes);
+        let opened = open_at(access, keys, key, bytes);
         match opened.and_then(|(first, body)| walk.step(first, body.events)) {
             Ok(events) => {
                 left = left.saturating_sub(events.len());
@@ -186,12 +191,12 @@ pub(super) fn list(
 
 fn open_at(
     access: &Access<'_>,
-    (account, keys): (AccountId, &AccountKeys),
+    keys: &AccountKeys,
     key: &[u8],
     bytes: &[u8],
 ) -> Result<(u64, AuditBody), StoreFailure> {
     let first = u64::from_be_bytes(id_at_end(key).ok_or(DAMAGED)?);
-    Ok((first, access.open(keys, &Address::audit(account, first), bytes)?))
+    Ok((first, access.open(keys, &Address::audit(keys.id, first), bytes)?))
 }
 
 /// The way down a log. Events are numbered from 0, and records hold them without a gap up to the

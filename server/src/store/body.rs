@@ -6,10 +6,12 @@ use crate::audit::{Event, PeerAddress, RequestId};
 use crate::keys::TokenHash;
 use crate::limits::VERSIONS_KEPT_MAX;
 use crate::model::{
-    AccountId, ApiKey, Description, Id, IdKind, IdSequence, KeyId, Label, Revision, Secret,
-    SecretId, SecretName, SecretValue, Tags, Timestamp, Version, VersionInfo,
+    AccountId, ApiKey, Description, Id, IdKind, IdSequence, KeyId, Label, Quotas, Resource,
+    Revision, Secret, SecretId, SecretName, SecretValue, Tags, Timestamp, Version, VersionInfo,
 };
 use crate::secret::{KeyBytes, SecretBytes};
+use crate::store::StoreLimits;
+use crate::store::error::StoreFailure;
 use crate::store::record::Kind;
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
@@ -22,28 +24,33 @@ pub(super) trait Body: Encode<()> + for<'b> Decode<'b, ()> {
     /// Its kind.
     const KIND: Kind;
     /// The version of its fields.
-    const VERSION: u8 = 1;
+    const VERSION: u8;
 }
 
 macro_rules! bodies {
-    ($($body:ident: $kind:ident),* $(,)?) => {
-        $(impl Body for $body { const KIND: Kind = Kind::$kind; })*
-    };
+    ($($body:ident: $kind:ident $version:literal),* $(,)?) => {$(
+        impl Body for $body {
+            const KIND: Kind = Kind::$kind;
+            const VERSION: u8 = $version;
+        }
+    )*};
 }
 
 bodies! {
-    AccountKeyBody: AccountKey,
-    InstanceBody: Instance,
-    OwnerBody: Owner,
-    AccountBody: Account,
-    TokenBody: Token,
-    StateBody: State,
-    KeyBody: ApiKey,
-    SecretBody: Secret,
-    ValueBody: Value,
-    NameBody: Name,
-    AuditBody: Audit,
-    AuditStateBody: AuditState,
+    AccountKeyBody: AccountKey 1,
+    InstanceBody: Instance 1,
+    OwnerBody: Owner 1,
+    AccountBody: Account 1,
+    DeletionBody: Deletion 1,
+    TokenBody: Token 1,
+    StateBodyV1: State 1,
+    StateBody: State 2,
+    KeyBody: ApiKey 1,
+    SecretBody: Secret 1,
+    ValueBody: Value 1,
+    NameBody: Name 1,
+    AuditBody: Audit 1,
+    AuditStateBody: AuditState 1,
 }
 
 #[derive(Encode, Decode)]
@@ -98,6 +105,14 @@ pub(super) struct TokenBody {
     pub(super) key: KeyId,
 }
 
+/// An account that is deleted, and whose records are still being removed.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct DeletionBody {
+    #[n(0)]
+    pub(super) deleted_at: Timestamp,
+}
+
 #[derive(Encode, Decode)]
 #[cbor(map)]
 pub(super) struct StateBody {
@@ -109,6 +124,41 @@ pub(super) struct StateBody {
     pub(super) keys: u64,
     #[n(3)]
     pub(super) lasting_admins: u64,
+    /// Of all versions that are kept.
+    #[n(4)]
+    pub(super) value_bytes: u64,
+    #[n(5)]
+    pub(super) quotas: Quotas,
+    /// How many accounts there are; in the system's state only.
+    #[n(6)]
+    pub(super) accounts: u64,
+}
+
+/// Before values and accounts were counted.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct StateBodyV1 {
+    #[n(0)]
+    pub(super) last_id: IdSequence,
+    #[n(1)]
+    pub(super) secrets: u64,
+    #[n(2)]
+    pub(super) keys: u64,
+    #[n(3)]
+    pub(super) lasting_admins: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct QuotasBody {
+    #[n(0)]
+    secrets: Option<u64>,
+    #[n(1)]
+    value_bytes: Option<u64>,
+    #[n(2)]
+    api_keys: Option<u64>,
+    #[n(3)]
+    audit_events: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -162,15 +212,19 @@ pub(super) struct SecretBody {
     pub(super) versions: Versions,
 }
 
-#[derive(Encode, Decode)]
+/// A version that is kept.
+#[derive(Clone, Copy, Encode, Decode)]
 #[cbor(map)]
-struct VersionBody {
+pub(super) struct VersionBody {
     #[n(0)]
-    version: Version,
+    pub(super) version: Version,
     #[n(1)]
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     #[n(2)]
-    created_by: KeyId,
+    pub(super) created_by: KeyId,
+    /// Of its value; absent where it was written before values were counted.
+    #[n(3)]
+    pub(super) bytes: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -211,35 +265,42 @@ pub(super) struct OwnerKey(pub(super) PublicKey);
 
 /// Kept versions, oldest first: at least one, each the one before plus one.
 #[derive(Clone)]
-pub(super) struct Versions(Vec<VersionInfo>);
+pub(super) struct Versions(Vec<VersionBody>);
 
 impl Versions {
-    pub(super) fn first(info: VersionInfo) -> Self {
-        Self(vec![info])
+    pub(super) fn first(at: Timestamp, by: KeyId, bytes: u64) -> Self {
+        let (version, bytes) = (Version(1), Some(bytes));
+        Self(vec![VersionBody { version, created_at: at, created_by: by, bytes }])
     }
 
-    pub(super) fn oldest(&self) -> VersionInfo {
+    pub(super) fn oldest(&self) -> VersionBody {
         *self.0.first().expect("there is always one")
     }
 
-    pub(super) fn newest(&self) -> VersionInfo {
+    pub(super) fn newest(&self) -> VersionBody {
         *self.0.last().expect("there is always one")
     }
 
     pub(super) fn has(&self, version: Version) -> bool {
-        self.0.iter().any(|info| info.version == version)
+        self.0.iter().any(|kept| kept.version == version)
     }
 
-    pub(super) fn all(&self) -> &[VersionInfo] {
+    pub(super) fn all(&self) -> &[VersionBody] {
         &self.0
     }
 
     /// Adds the next version; gives back those beyond the newest `keep`, which are kept no longer.
-    pub(super) fn push(&mut self, at: Timestamp, by: KeyId, keep: usize) -> Vec<Version> {
+    pub(super) fn push(
+        &mut self,
+        at: Timestamp,
+        by: KeyId,
+        bytes: u64,
+        keep: usize,
+    ) -> Vec<VersionBody> {
         let version = Version(self.newest().version.0.saturating_add(1));
-        self.0.push(VersionInfo { version, created_at: at, created_by: by });
+        self.0.push(VersionBody { version, created_at: at, created_by: by, bytes: Some(bytes) });
         let surplus = self.0.len().saturating_sub(keep.clamp(1, VERSIONS_KEPT_MAX));
-        self.0.drain(..surplus).map(|info| info.version).collect()
+        self.0.drain(..surplus).collect()
     }
 }
 
@@ -266,8 +327,47 @@ impl SecretBody {
             expires_at,
             version: versions.newest().version,
             revision,
-            versions: versions.0,
+            versions: versions.0.into_iter().map(VersionInfo::from).collect(),
         }
+    }
+}
+
+impl StateBody {
+    /// Before an account's first key and secret.
+    pub(super) fn new(quotas: Quotas) -> Self {
+        let (last_id, value_bytes, accounts) = (IdSequence::START, 0, 0);
+        let (secrets, keys, lasting_admins) = (0, 0, 0);
+        Self { last_id, secrets, keys, lasting_admins, value_bytes, quotas, accounts }
+    }
+
+    /// How much the account may have of something.
+    pub(super) fn quota(&self, resource: Resource, limits: &StoreLimits) -> u64 {
+        self.quotas.of(resource).unwrap_or_else(|| *limits.per_account.of(resource))
+    }
+
+    /// Counts what the account gets more of, and less. A quota only stops growth: who is above it
+    /// may still change what there is.
+    pub(super) fn count(
+        &mut self,
+        resource: Resource,
+        (more, less): (u64, u64),
+        limits: &StoreLimits,
+    ) -> Result<(), StoreFailure> {
+        let limit = self.quota(resource, limits);
+        let used = match resource {
+            Resource::Secrets => &mut self.secrets,
+            Resource::ValueBytes => &mut self.value_bytes,
+            Resource::ApiKeys => &mut self.keys,
+            // The log counts its own, where it is written.
+            Resource::AuditEvents => return Ok(()),
+        };
+        let after = used.saturating_add(more).checked_sub(less);
+        let after = after.ok_or(StoreFailure::Damaged { kind: Self::KIND.name() })?;
+        if after > *used && after > limit {
+            return Err(StoreFailure::QuotaExceeded { resource, limit });
+        }
+        *used = after;
+        Ok(())
     }
 }
 
@@ -353,9 +453,11 @@ cbor_as! {
     Globs: |own| encode(own.iter().map(|glob| glob.as_str()).collect::<Vec<_>>()), |decoder| {
         Self::parse(decoder.decode()?).map_err(refused)
     };
-    Versions: |own| encode(own.0.iter().map(VersionBody::from).collect::<Vec<_>>()), |decoder| {
-        let bodies: Vec<VersionBody> = decoder.decode()?;
-        let versions: Vec<_> = bodies.into_iter().map(VersionInfo::from).collect();
+    Quotas: |own| encode(QuotasBody::from(*own)), |decoder| {
+        decoder.decode::<QuotasBody>().map(Self::from)
+    };
+    Versions: |own| encode(&own.0), |decoder| {
+        let versions: Vec<VersionBody> = decoder.decode()?;
         let in_order = versions.is_sorted_by(|one, next| one.version < next.version);
         Some(versions).filter(|all| !all.is_empty() && in_order).map(Self).ok_or_else(|| refused(()))
     };
@@ -400,16 +502,23 @@ impl<'b, C, K: IdKind> Decode<'b, C> for Id<K> {
     }
 }
 
-impl From<&VersionInfo> for VersionBody {
-    fn from(info: &VersionInfo) -> Self {
-        let VersionInfo { version, created_at, created_by } = *info;
+impl From<VersionBody> for VersionInfo {
+    fn from(body: VersionBody) -> Self {
+        let VersionBody { version, created_at, created_by, bytes: _ } = body;
         Self { version, created_at, created_by }
     }
 }
 
-impl From<VersionBody> for VersionInfo {
-    fn from(body: VersionBody) -> Self {
-        let VersionBody { version, created_at, created_by } = body;
-        Self { version, created_at, created_by }
+impl From<Quotas> for QuotasBody {
+    fn from(quotas: Quotas) -> Self {
+        let Quotas { secrets, value_bytes, api_keys, audit_events } = quotas;
+        Self { secrets, value_bytes, api_keys, audit_events }
+    }
+}
+
+impl From<QuotasBody> for Quotas {
+    fn from(body: QuotasBody) -> Self {
+        let QuotasBody { secrets, value_bytes, api_keys, audit_events } = body;
+        Self { secrets, value_bytes, api_keys, audit_events }
     }
 }

@@ -1,7 +1,7 @@
 //! What reading and writing records needs beside the bytes: the keys, the limits, the claim's
 //! state.
 
-use crate::access::Token;
+use crate::access::{Grant, Right, Token};
 use crate::keys::{
     AccountKey, AccountWrapKey, CryptoError, NameIndexKey, RecordRoot, RootKey, SigningKey,
     SigningKeys, TokenHash, TokenIndexKey,
@@ -28,7 +28,16 @@ pub(super) struct Core {
     wrap: AccountWrapKey,
     system: AccountKeys,
     tokens: TokenIndexKey,
-    accounts: RwLock<HashMap<AccountId, Arc<AccountKeys>>>,
+    accounts: RwLock<Cache>,
+}
+
+/// Keys of accounts that have been used lately. All are of one state of the store as to which
+/// accounts there are, so that no key outlives its account: a view with another number of
+/// deletions, older or newer, neither takes from here nor adds.
+#[derive(Default)]
+struct Cache {
+    deletions: u64,
+    keys: HashMap<AccountId, Arc<AccountKeys>>,
 }
 
 /// One account's keys.
@@ -111,6 +120,15 @@ impl Core {
         Access { core: self, view }
     }
 
+    /// Forgets every account's keys, unless no account was deleted since; before the commit with this
+    /// number of deletions is shown to readers.
+    pub(super) fn forget_accounts(&self, deletions: u64) {
+        let mut cache = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.deletions != deletions {
+            *cache = Cache { deletions, keys: HashMap::new() };
+        }
+    }
+
     pub(super) fn hash(&self, token: &Token) -> TokenHash {
         self.tokens.hash(token)
     }
@@ -178,21 +196,48 @@ impl Access<'_> {
         Ok(())
     }
 
-    /// An account's keys: from memory where they have been used lately.
+    /// The keys of the account that a grant is for. `KeyRevoked` where it was deleted, also where its
+    /// last trace is removed already.
+    pub(super) fn account_of<R: Right>(
+        &self,
+        grant: &Grant<R>,
+    ) -> Result<Arc<AccountKeys>, StoreFailure> {
+        match self.account(grant.account()) {
+            Err(StoreFailure::Damaged { .. })
+                if !self.exists(&Address::token(&grant.token()))? =>
+            {
+                Err(StoreFailure::KeyRevoked)
+            }
+            keys => keys,
+        }
+    }
+
+    /// The keys of an account that has to be there: from memory where they have been used lately.
+    /// `KeyRevoked` where it was deleted.
     pub(super) fn account(&self, id: AccountId) -> Result<Arc<AccountKeys>, StoreFailure> {
-        let cached = self.core.accounts.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = cached.get(&id) {
+        let deletions = self.view.deletions();
+        let cache = self.core.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        if cache.deletions == deletions
+            && let Some(keys) = cache.keys.get(&id)
+        {
             return Ok(Arc::clone(keys));
         }
-        drop(cached);
-        let body = self.get(&self.core.wrap, &Address::account_key(id))?;
+        drop(cache);
+        let address = Address::account_key(id);
+        let Some(body) = self.find(&self.core.wrap, &address)? else {
+            // Only what the store itself says is deleted is: else a record was taken away.
+            let deleted = self.find(&self.core.system, &Address::deletion(id))?.is_some();
+            return Err(if deleted { StoreFailure::KeyRevoked } else { missing(&address) });
+        };
         let key = AccountKey::from_record(body.key);
         let keys = Arc::new(AccountKeys::new(&self.core.header, id, key));
         let mut cache = self.core.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= ACCOUNT_KEYS_CACHED {
-            cache.clear();
+        if cache.deletions == deletions {
+            if cache.keys.len() >= ACCOUNT_KEYS_CACHED {
+                cache.keys.clear();
+            }
+            cache.keys.insert(id, Arc::clone(&keys));
         }
-        cache.insert(id, Arc::clone(&keys));
         Ok(keys)
     }
 }

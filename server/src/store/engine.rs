@@ -10,6 +10,7 @@ use redb::{
     CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
     StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError,
 };
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -102,7 +103,11 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Engine
 }
 
 /// The open file. One owner: the thread that writes.
-pub(super) struct Engine(Option<Database>);
+pub(super) struct Engine {
+    database: Option<Database>,
+    /// Accounts that were deleted since the file was opened.
+    deletions: Cell<u64>,
+}
 
 impl Engine {
     /// Opens the file after checking every page of it, or lays out an empty one.
@@ -110,13 +115,18 @@ impl Engine {
         guarded(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(ENGINE_CACHE_BYTES).set_check_integrity_on_open(true);
-            Ok(Self(Some(builder.create_with_backend(backend)?)))
+            let database = Some(builder.create_with_backend(backend)?);
+            Ok(Self { database, deletions: Cell::new(0) })
         })
     }
 
     /// What is committed now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, EngineError> {
-        guarded(|| Ok(Snapshot(self.database()?.begin_read()?.open_table(RECORDS)?)))
+        let deletions = self.deletions.get();
+        guarded(|| {
+            let table = self.database()?.begin_read()?.open_table(RECORDS)?;
+            Ok(Snapshot { table, deletions })
+        })
     }
 
     /// One transaction: what `work` writes becomes durable as a whole before this returns, where
@@ -130,9 +140,17 @@ impl Engine {
             // The state of the allocator goes along, and the commit has two phases: a crash can't
             // leave the file to be guessed at.
             transaction.set_quick_repair(true);
-            let (answer, commit) = work(&mut Batch(transaction.open_table(RECORDS)?))?;
+            let (answer, commit, deletions) = {
+                let table = transaction.open_table(RECORDS)?;
+                let mut batch = Batch { table, deletions: self.deletions.get() };
+                let (answer, commit) = work(&mut batch)?;
+                (answer, commit, batch.deletions)
+            };
             match commit {
-                Commit::Yes => transaction.commit()?,
+                Commit::Yes => {
+                    transaction.commit()?;
+                    self.deletions.set(deletions);
+                }
                 Commit::Nothing => transaction.abort()?,
             }
             Ok(answer)
@@ -140,12 +158,12 @@ impl Engine {
     }
 
     fn database(&self) -> Result<&Database, EngineError> {
-        self.0.as_ref().ok_or_else(|| EngineError::Io("closed".to_owned()))
+        self.database.as_ref().ok_or_else(|| EngineError::Io("closed".to_owned()))
     }
 
     /// Closes the file and lets go of its lock.
     pub(super) fn close(&mut self) -> Result<(), EngineError> {
-        let Some(database) = self.0.take() else { return Ok(()) };
+        let Some(database) = self.database.take() else { return Ok(()) };
         guarded(|| Ok(database.close()?))
     }
 }
@@ -168,10 +186,17 @@ pub(super) enum Commit {
 pub(super) trait View {
     /// What stands at a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+
+    /// How many accounts were deleted since the file was opened, as this view has it: what was
+    /// cached under another number may be of an account that is not there.
+    fn deletions(&self) -> u64;
 }
 
 /// One commit's state. Reading it takes no lock that a writer holds.
-pub(super) struct Snapshot(ReadOnlyTable<&'static [u8], &'static [u8]>);
+pub(super) struct Snapshot {
+    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    deletions: u64,
+}
 
 /// The order of a scan.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -193,8 +218,8 @@ impl Snapshot {
         guarded(|| {
             let after = prefix_end(prefix);
             let mut range = match &after {
-                Some(after) => self.0.range(prefix..after.as_slice())?,
-                None => self.0.range(prefix..)?,
+                Some(after) => self.table.range(prefix..after.as_slice())?,
+                None => self.table.range(prefix..)?,
             };
             let mut left_out = 0;
             loop {
@@ -222,7 +247,7 @@ impl Snapshot {
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         guarded(|| {
-            for entry in self.0.range(prefix..=last)?.rev() {
+            for entry in self.table.range(prefix..=last)?.rev() {
                 let (key, value) = entry?;
                 if visit(key.value(), value.value()).is_break() {
                     break;
@@ -243,20 +268,48 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 
 impl View for Snapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        guarded(|| Ok(self.0.get(key)?.map(|value| value.value().to_vec())))
+        guarded(|| Ok(self.table.get(key)?.map(|value| value.value().to_vec())))
+    }
+
+    fn deletions(&self) -> u64 {
+        self.deletions
     }
 }
 
 /// The transaction that is being written.
-pub(super) struct Batch<'a>(Table<'a, &'static [u8], &'static [u8]>);
+pub(super) struct Batch<'a> {
+    table: Table<'a, &'static [u8], &'static [u8]>,
+    deletions: u64,
+}
 
 impl Batch<'_> {
     /// Writes, or with `None` removes, what stands at each key.
     pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), EngineError> {
         for (key, value) in &changes.records {
             match value {
-                Some(value) => drop(self.0.insert(key.as_slice(), value.as_slice())?),
-                None => drop(self.0.remove(key.as_slice())?),
+                Some(value) => drop(self.table.insert(key.as_slice(), value.as_slice())?),
+                None => drop(self.table.remove(key.as_slice())?),
+            }
+        }
+        self.deletions += u64::from(changes.deletes_account);
+        Ok(())
+    }
+
+    /// Shows each record whose key begins with `prefix` and comes after `last`, until `visit`
+    /// breaks. `last` begins with `prefix`.
+    pub(super) fn scan_after(
+        &self,
+        prefix: &[u8],
+        last: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        for entry in self.table.range(last..)? {
+            let (key, value) = entry?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            if key.value() > last && visit(key.value(), value.value()).is_break() {
+                break;
             }
         }
         Ok(())
@@ -265,7 +318,11 @@ impl Batch<'_> {
 
 impl View for Batch<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.0.get(key)?.map(|value| value.value().to_vec()))
+        Ok(self.table.get(key)?.map(|value| value.value().to_vec()))
+    }
+
+    fn deletions(&self) -> u64 {
+        self.deletions
     }
 }
 
@@ -275,6 +332,8 @@ pub(super) struct Changes {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// What the log of this account is to tell of it.
     pub(super) event: Option<(AccountId, Event)>,
+    /// Whether it deletes an account.
+    pub(super) deletes_account: bool,
 }
 
 impl Changes {

@@ -1,6 +1,6 @@
 //! Why the store's verbs did not do what they were asked.
 
-use crate::model::{Revision, Version};
+use crate::model::{Resource, Revision, Version};
 
 /// The store itself failed, or the caller's key is gone: what every verb may answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,14 +15,16 @@ pub enum StoreFailure {
         /// The kind of the record.
         kind: &'static str,
     },
-    /// The key, or its token, was revoked since it authenticated: the write was not made. Answer as
-    /// if it had not authenticated.
+    /// The key, or its token, was revoked since it authenticated, or its account deleted: the write
+    /// was not made. Answer as if it had not authenticated.
     #[error("the key was revoked")]
     KeyRevoked,
-    /// The account's audit log has no room for what this write would have to be recorded as.
-    #[error("the account's audit log has its limit of {limit} events")]
-    AuditLogFull {
-        /// Events of an account.
+    /// The account has as much as it may, and the write would have made it more.
+    #[error("the account is at its quota: {} = {limit}", resource.as_str())]
+    QuotaExceeded {
+        /// Of what.
+        resource: Resource,
+        /// The quota.
         limit: u64,
     },
 }
@@ -77,12 +79,6 @@ verb_error! {
         /// A live secret has that name.
         #[error("a secret of that name exists")]
         NameTaken,
-        /// The account is full.
-        #[error("the account has its limit of {limit} secrets")]
-        QuotaExceeded {
-            /// Secrets of an account.
-            limit: u64
-        },
     }
 }
 
@@ -145,12 +141,6 @@ verb_error! {
         /// It would work on after the issuing key has expired.
         #[error("a key issues only keys that expire no later than itself")]
         Outlasts,
-        /// The account is full.
-        #[error("the account has its limit of {limit} keys")]
-        QuotaExceeded {
-            /// Keys of an account.
-            limit: u64
-        },
     }
 }
 
@@ -175,5 +165,30 @@ verb_error! {
         /// Its new token would work on after the caller's key has expired.
         #[error("a key rotates only keys that expire no later than itself")]
         Outlasts,
+        /// It is the account's last admin key that reaches everything and does not expire, and the
+        /// old token would not outlive a lost answer.
+        #[error("this is the account's last admin key: its old token has to work a while longer")]
+        LastAdmin,
+    }
+}
+
+verb_error! {
+    /// Why an account was not created.
+    CreateAccountError {
+        /// There are as many as there may be.
+        #[error("the instance has its limit of {limit} accounts")]
+        TooMany {
+            /// Accounts of an instance.
+            limit: u64
+        },
+    }
+}
+
+verb_error! {
+    /// Why an account was not changed, or not deleted.
+    AccountError {
+        /// No such account.
+        #[error("not found")]
+        NotFound,
     }
 }

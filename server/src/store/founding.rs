@@ -1,19 +1,18 @@
 //! The claim: a store comes to be in one transaction, complete or not at all.
 
-use crate::access::{Permission, Permissions, Scope, Token};
+use crate::access::Token;
 use crate::keys::{AccountKey, CryptoError, RootKey, SigningKeys, TokenHash};
-use crate::model::{AccountId, ApiKey, KeyId, Label, Timestamp};
+use crate::model::{AccountId, KeyId, Label, NewAccount, Quotas, Timestamp};
 use crate::seal::Sealer;
-use crate::secret::{KeyBytes, random_array};
-use crate::store::api_keys::{body_of, new_token, put_token};
-use crate::store::body::{
-    AccountBody, AccountKeyBody, InstanceBody, KeyBody, OwnerBody, OwnerKey, StateBody, TokenBody,
-};
-use crate::store::core::{Access, AccountKeys, Core};
+use crate::secret::random_array;
+use crate::store::accounts::{self, Made, put_account_key};
+use crate::store::api_keys::{new_token, put_token};
+use crate::store::body::{InstanceBody, KeyBody, OwnerBody, OwnerKey, StateBody, TokenBody};
+use crate::store::core::{Access, Core};
 use crate::store::engine::{Changes, Commit, Engine, EngineError};
 use crate::store::error::StoreFailure;
 use crate::store::record::{Address, DECOY, SYSTEM, header_key, slots_key};
-use crate::store::secrets::{empty_state, next_id};
+use crate::store::secrets::next_id;
 use crate::store::writer::Writer;
 use crate::store::{Header, Store, StoreLimits};
 use data_encoding::HEXLOWER;
@@ -194,36 +193,30 @@ fn first_records(
     let Founding { owner, account_name, sealer: _, now } = founding;
     let Core { header, signing, .. } = access.core;
     let system = access.core.system();
-    let mut system_state = empty_state();
-    let id = next_id(&mut system_state, now)?;
-    let account = AccountKeys::new(header, id, AccountKey::random()?);
-    for keys in [system, &account] {
-        let body = AccountKeyBody { key: keys.key().bytes().copy() };
-        access.put(changes, access.core.wrap(), &Address::account_key(keys.id), &body)?;
-    }
+    let mut system_state = StateBody::new(Quotas::default());
+    put_account_key(access, changes, system)?;
     let seeds = InstanceBody {
         instance: signing.instance.seed().copy(),
         log: signing.log.seed().copy(),
         receipt: signing.receipt.seed().copy(),
     };
     access.put(changes, system, &Address::instance(), &seeds)?;
-    let body = AccountBody { name: account_name.clone(), created_at: now };
-    access.put(changes, system, &Address::account(account.id), &body)?;
+    let new = NewAccount { name: account_name.clone(), quotas: Quotas::default() };
+    let made = accounts::make(access, changes, &mut system_state, new, now)?;
+    let Made { account, admin_key, admin_token } = made;
 
     let (bearer_key, owner_token) = system_key(access, changes, &mut system_state, "owner", now)?;
     put_decoy(access, changes, &mut system_state, now)?;
-    let mut state = empty_state();
-    let (admin_key, admin_token) = admin_key(access, changes, &mut state, &account, now)?;
     let public_key = OwnerKey(owner);
-    let body = OwnerBody { public_key, bearer_key, account: account.id, admin_key, settled: false };
+    let (account, settled) = (account.id, false);
+    let body = OwnerBody { public_key, bearer_key, account, admin_key, settled };
     access.put(changes, system, &Address::owner(), &body)?;
     access.put(changes, system, &Address::state(SYSTEM), &system_state)?;
-    access.put(changes, &account, &Address::state(account.id), &state)?;
     Ok(ClaimAnswer {
         store_id: header.store_id,
         instance_key: signing.instance.public(),
         owner_token,
-        account: account.id,
+        account,
         account_name,
         admin_token,
     })
@@ -276,33 +269,6 @@ fn bare_key(name: &str, created_at: Timestamp, token: TokenHash) -> Result<KeyBo
     Ok(KeyBody { name, permissions, globs, expires_at, created_at, token, previous })
 }
 
-fn label(text: &str) -> Result<Label, StoreFailure> {
+pub(super) fn label(text: &str) -> Result<Label, StoreFailure> {
     Label::parse(text.to_owned()).map_err(|_| StoreFailure::Unavailable)
-}
-
-/// The account's first key. It has `reveal` too: only a key with it can ever issue it.
-fn admin_key(
-    access: &Access<'_>,
-    changes: &mut Changes,
-    state: &mut StateBody,
-    account: &AccountKeys,
-    now: Timestamp,
-) -> Result<(KeyId, Token), StoreFailure> {
-    let permissions = Permissions::new(&[Permission::Admin, Permission::Reveal])
-        .map_err(|_| StoreFailure::Unavailable)?;
-    let id = next_id(state, now)?;
-    let (scope, expires_at) = (Scope::All, None);
-    let key = ApiKey { id, name: label("admin")?, permissions, scope, expires_at, created_at: now };
-    (state.keys, state.lasting_admins) = (1, 1);
-    let (token, hash) = new_token(access)?;
-    put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
-    access.put(changes, account, &Address::api_key(account.id, id), &body_of(&key, hash))?;
-    Ok((id, token))
-}
-
-impl KeyBytes {
-    /// A second copy, for a record that is sealed at once.
-    fn copy(&self) -> Self {
-        Self::copied(self.expose()).expect("32 bytes are copied")
-    }
 }

@@ -9,6 +9,7 @@ use crate::store::engine::{Changes, Commit, Engine, EngineError, View};
 use crate::store::error::StoreFailure;
 use crate::store::header::HeaderError;
 use crate::store::record::{header_key, slots_key};
+use crate::store::upgrade::upgrade;
 use crate::store::writer::Writer;
 use crate::store::{Header, Store, StoreLimits};
 use neo_secrets_attestation::ed25519::PublicKey;
@@ -173,6 +174,7 @@ impl ClosedStore {
         limits: StoreLimits,
     ) -> Result<(Core, Rewrap), StoreFailure> {
         let core = Core::open(self.header, root, &self.engine.snapshot()?, limits)?;
+        upgrade(&self.engine, &core)?;
         let rewrap = match rewrapped {
             None => Rewrap::NotNeeded,
             Some(Err(cause)) => Rewrap::Failed(cause),

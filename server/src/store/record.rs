@@ -6,8 +6,8 @@ use crate::model::{AccountId, ID_BYTES, KeyId, SecretId, Version};
 use crate::secret::random_array;
 use crate::store::Header;
 use crate::store::body::{
-    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, InstanceBody, KeyBody, NameBody,
-    OwnerBody, SecretBody, StateBody, TokenBody, ValueBody,
+    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, DeletionBody, InstanceBody,
+    KeyBody, NameBody, OwnerBody, SecretBody, StateBody, StateBodyV1, TokenBody, ValueBody,
 };
 use crate::store::error::StoreFailure;
 use minicbor::encode::{Encode, Write};
@@ -36,6 +36,7 @@ pub(super) enum Kind {
     Owner = 0x04,
     Account = 0x05,
     Token = 0x06,
+    Deletion = 0x07,
     State = 0x10,
     ApiKey = 0x11,
     Secret = 0x20,
@@ -56,6 +57,7 @@ impl Kind {
             Self::Owner => "owner",
             Self::Account => "account",
             Self::Token => "token",
+            Self::Deletion => "deletion",
             Self::State => "state",
             Self::ApiKey => "API key",
             Self::Secret => "secret",
@@ -144,14 +146,31 @@ impl Address<AccountBody> {
     }
 }
 
+impl Address<DeletionBody> {
+    pub(super) fn deletion(account: AccountId) -> Self {
+        Self::new(SYSTEM, account.as_bytes())
+    }
+}
+
 impl Address<TokenBody> {
     pub(super) fn token(hash: &TokenHash) -> Self {
         Self::new(SYSTEM, &hash.0)
+    }
+
+    /// Where this engine key, from a scan, is one of a token.
+    pub(super) fn token_at(key: &[u8]) -> Option<Self> {
+        id_at_end(key).map(|hash| Self::token(&TokenHash(hash)))
     }
 }
 
 impl Address<StateBody> {
     pub(super) fn state(account: AccountId) -> Self {
+        Self::new(account, &[])
+    }
+}
+
+impl Address<StateBodyV1> {
+    pub(super) fn state_v1(account: AccountId) -> Self {
         Self::new(account, &[])
     }
 }
@@ -191,6 +210,11 @@ impl Address<AuditStateBody> {
     pub(super) fn audit_state(account: AccountId) -> Self {
         Self::new(account, &[])
     }
+}
+
+/// The version that a record says its body has; it opens as that one only.
+pub(super) fn body_version(record: &[u8]) -> Option<u8> {
+    record.get(1).copied()
 }
 
 /// The id, or the number, that ends an engine key of a scanned kind.
@@ -308,7 +332,7 @@ pub(super) fn encoded_length(body: &impl Encode<()>) -> usize {
 mod tests {
     use super::*;
     use crate::keys::AccountKey;
-    use crate::model::{IdSequence, SecretName};
+    use crate::model::{IdSequence, Quotas, SecretName};
     use crate::secret::KeyBytes;
     use data_encoding::HEXLOWER;
     use neo_secrets_attestation::evidence::StoreId;
@@ -355,10 +379,17 @@ mod tests {
         let account = AccountId::from_bytes([3; 18]);
         let key = AccountKey::from_record(KeyBytes::copied(&[2; 32]).unwrap());
         let address = Address::state(account);
-        let body = |last_id| StateBody { last_id, secrets: 1, keys: 2, lasting_admins: 3 };
+        let body = |last_id| StateBody {
+            last_id,
+            secrets: 1,
+            keys: 2,
+            lasting_admins: 3,
+            ..StateBody::new(Quotas { api_keys: Some(4), ..Quotas::default() })
+        };
         let record = seal(&header, &key, &address, &body(IdSequence([9; 18]))).unwrap();
         let opened = open(&header, &key, &address, &record).unwrap();
         assert_eq!((opened.secrets, opened.keys, opened.lasting_admins), (1, 2, 3));
+        assert_eq!(opened.quotas, Quotas { api_keys: Some(4), ..Quotas::default() });
         let context = address.context(&header);
         let salt = <[u8; 32]>::try_from(&record[2..34]).unwrap();
         let resealed = |change: &dyn Fn(&mut Vec<u8>)| {

@@ -3,11 +3,11 @@
 use crate::access::{Grant, Right, Scope};
 use crate::audit::{Act, Action, Object};
 use crate::model::{
-    Change, Id, NewSecret, Page, Revealed, Revision, Secret, SecretId, SecretName, SecretPage,
-    Timestamp, Version, VersionInfo,
+    Change, Id, NewSecret, Page, Resource, Revealed, Revision, Secret, SecretId, SecretName,
+    SecretPage, Timestamp, Version,
 };
 use crate::store::audit::note;
-use crate::store::body::{NameBody, SecretBody, StateBody, ValueBody, Versions};
+use crate::store::body::{NameBody, SecretBody, StateBody, ValueBody, VersionBody, Versions};
 use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::{Changes, Order, Snapshot};
 use crate::store::error::{
@@ -48,7 +48,7 @@ pub(super) fn secret<R: Right>(
     grant: &Grant<R>,
     id: SecretId,
 ) -> Result<Secret, ReadError> {
-    let account = access.account(grant.account())?;
+    let account = access.account_of(grant)?;
     let body = find(access, &account, grant.scope(), id)?.ok_or(ReadError::NotFound)?;
     Ok(body.into_secret(id))
 }
@@ -71,7 +71,7 @@ pub(super) fn value<R: Right>(
     id: SecretId,
     version: Option<Version>,
 ) -> Result<Revealed, ReadError> {
-    let account = access.account(act.by.account())?;
+    let account = access.account_of(&act.by)?;
     let body = find_current(access, &account, act, id)?.ok_or(ReadError::NotFound)?;
     check_name(access, &account, id, &body)?;
     let version = version.unwrap_or(body.versions.newest().version);
@@ -91,7 +91,7 @@ pub(super) fn reveal<R: Right>(
     id: SecretId,
     version: Version,
 ) -> Result<(), ReadError> {
-    let account = access.account(act.by.account())?;
+    let account = access.account_of(&act.by)?;
     let body = find_current(access, &account, act, id)?;
     let body = body.filter(|body| body.versions.has(version)).ok_or(ReadError::NotFound)?;
     note(changes, act, Action::SecretReveal, object(id, body.name, Some(version)));
@@ -109,7 +109,7 @@ pub(super) fn list<R: Right>(
     grant: &Grant<R>,
     page: &Page,
 ) -> Result<SecretPage, StoreFailure> {
-    let account = access.account(grant.account())?;
+    let account = access.account_of(grant)?;
     let opens_all = page.prefix.is_some() || grant.scope() != &Scope::All;
     let (skipped_by_engine, mut skip) = if opens_all { (0, page.offset) } else { (page.offset, 0) };
     let mut found = SecretPage { items: Vec::new(), total: 0 };
@@ -170,7 +170,7 @@ pub(super) fn create<R: Right>(
     if !grant.scope().reaches(&name) {
         return Err(CreateSecretError::OutsideScope);
     }
-    let account = access.account(grant.account())?;
+    let account = access.account_of(grant)?;
     let hash = account.hash(&name);
     let name_address = Address::name(account.id, &hash);
     if let Some(taken) = access.find(&*account, &name_address)? {
@@ -180,13 +180,10 @@ pub(super) fn create<R: Right>(
         });
     }
     let mut state = access.get(&*account, &Address::state(account.id))?;
-    let limit = access.core.limits.secrets_per_account;
-    if state.secrets >= limit {
-        return Err(CreateSecretError::QuotaExceeded { limit });
-    }
+    let (limits, bytes) = (&access.core.limits, value.bytes());
+    state.count(Resource::Secrets, (1, 0), limits)?;
+    state.count(Resource::ValueBytes, (bytes, 0), limits)?;
     let id = next_id(&mut state, now)?;
-    state.secrets += 1;
-    let first = VersionInfo { version: Version(1), created_at: now, created_by: grant.key() };
     let body = SecretBody {
         name,
         description,
@@ -195,15 +192,16 @@ pub(super) fn create<R: Right>(
         updated_at: now,
         expires_at,
         revision: Revision(1),
-        versions: Versions::first(first),
+        versions: Versions::first(now, grant.key(), bytes),
     };
+    let version = body.versions.newest().version;
     let index = NameBody { name: body.name.clone(), secret: id };
     access.put(changes, &*account, &Address::secret(account.id, id), &body)?;
-    let value_address = Address::value(account.id, id, first.version);
+    let value_address = Address::value(account.id, id, version);
     access.put(changes, &*account, &value_address, &ValueBody { value })?;
     access.put(changes, &*account, &name_address, &index)?;
     access.put(changes, &*account, &Address::state(account.id), &state)?;
-    note(changes, act, Action::SecretCreate, object(id, body.name.clone(), Some(first.version)));
+    note(changes, act, Action::SecretCreate, object(id, body.name.clone(), Some(version)));
     Ok(body.into_secret(id))
 }
 
@@ -213,7 +211,7 @@ pub(super) fn update<R: Right>(
     act: &Act<Grant<R>>,
     (id, change, expected): (SecretId, Change, Option<Revision>),
 ) -> Result<Secret, UpdateSecretError> {
-    let account = access.account(act.by.account())?;
+    let account = access.account_of(&act.by)?;
     let body = find(access, &account, act.by.scope(), id)?;
     let mut body = body.ok_or(UpdateSecretError::NotFound)?;
     check_name(access, &account, id, &body)?;
@@ -244,7 +242,7 @@ pub(super) fn rollback<R: Right>(
     act: &Act<Grant<R>>,
     (id, version, expected): (SecretId, Version, Option<Revision>),
 ) -> Result<Secret, RollbackSecretError> {
-    let account = access.account(act.by.account())?;
+    let account = access.account_of(&act.by)?;
     let body = find(access, &account, act.by.scope(), id)?;
     let mut body = body.ok_or(RollbackSecretError::NotFound)?;
     check_name(access, &account, id, &body)?;
@@ -261,7 +259,8 @@ pub(super) fn rollback<R: Right>(
     Ok(put_changed(access, changes, &account, (id, body), act.now)?)
 }
 
-/// Makes a value the newest version, which it gives back, and drops those that are kept no longer.
+/// Makes a value the newest version, which it gives back, and drops those that are kept no longer;
+/// counts the bytes of both.
 fn add_version<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
@@ -270,13 +269,36 @@ fn add_version<R: Right>(
     value: &ValueBody,
     act: &Act<Grant<R>>,
 ) -> Result<Version, StoreFailure> {
-    let keep = access.core.limits.versions_kept;
-    for surplus in body.versions.push(act.now, act.by.key(), keep) {
-        changes.remove(Address::value(account.id, id, surplus).key().to_vec());
-    }
+    let (limits, bytes) = (&access.core.limits, value.value.bytes());
+    let surplus = body.versions.push(act.now, act.by.key(), bytes, limits.versions_kept);
+    let dropped = drop_versions(access, changes, account, id, &surplus)?;
+    let mut state = access.get(account, &Address::state(account.id))?;
+    state.count(Resource::ValueBytes, (bytes, dropped), limits)?;
+    access.put(changes, account, &Address::state(account.id), &state)?;
     let version = body.versions.newest().version;
     access.put(changes, account, &Address::value(account.id, id, version), value)?;
     Ok(version)
+}
+
+/// Removes the values of these versions; gives back how many bytes they had.
+fn drop_versions(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    account: &AccountKeys,
+    id: SecretId,
+    versions: &[VersionBody],
+) -> Result<u64, StoreFailure> {
+    let mut dropped: u64 = 0;
+    for kept in versions {
+        let address = Address::value(account.id, id, kept.version);
+        let bytes = match kept.bytes {
+            Some(bytes) => bytes,
+            None => access.get(account, &address)?.value.bytes(),
+        };
+        dropped = dropped.saturating_add(bytes);
+        changes.remove(address.key().to_vec());
+    }
+    Ok(dropped)
 }
 
 /// Writes a changed secret, as its next revision.
@@ -299,15 +321,13 @@ pub(super) fn delete<R: Right>(
     act: &Act<Grant<R>>,
     id: SecretId,
 ) -> Result<(), DeleteSecretError> {
-    let account = access.account(act.by.account())?;
+    let account = access.account_of(&act.by)?;
     let body = find(access, &account, act.by.scope(), id)?.ok_or(DeleteSecretError::NotFound)?;
     check_name(access, &account, id, &body)?;
     let mut state = access.get(&*account, &Address::state(account.id))?;
-    let count = state.secrets.checked_sub(1);
-    state.secrets = count.ok_or(StoreFailure::Damaged { kind: Kind::State.name() })?;
-    for info in body.versions.all() {
-        changes.remove(Address::value(account.id, id, info.version).key().to_vec());
-    }
+    let dropped = drop_versions(access, changes, &account, id, body.versions.all())?;
+    state.count(Resource::Secrets, (0, 1), &access.core.limits)?;
+    state.count(Resource::ValueBytes, (0, dropped), &access.core.limits)?;
     let hash = account.hash(&body.name);
     changes.remove(Address::name(account.id, &hash).key().to_vec());
     changes.remove(Address::secret(account.id, id).key().to_vec());
@@ -324,10 +344,4 @@ pub(super) fn next_id<K: crate::model::IdKind>(
     let id = Id::next(&state.last_id, now)?;
     state.last_id = crate::model::IdSequence(*id.as_bytes());
     Ok(id)
-}
-
-/// An account's counters before its first key or secret.
-pub(super) fn empty_state() -> StateBody {
-    let last_id = crate::model::IdSequence::START;
-    StateBody { last_id, secrets: 0, keys: 0, lasting_admins: 0 }
 }

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole: on files, on a disk of their own that fails, against a model.
 
 mod access;
+mod accounts;
 mod audit;
 mod crash;
 mod damage;
@@ -9,28 +10,33 @@ mod files;
 mod log;
 mod log_damage;
 mod model;
+mod quotas;
 mod race;
+mod upgrade;
 
 use super::*;
 use crate::access::{Globs, Permission, Permissions, Scope};
 use crate::audit::{Origin, PeerAddress, RequestId};
-use crate::model::{Description, Field, Label, SecretName, SecretValue, Tags};
+use crate::model::{Description, Field, Label, Resource, SecretName, SecretValue, Tags};
 use crate::seal::tests::Chip;
 use disk::Disk;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use tokio::runtime::Runtime;
 
-pub(crate) const LIMITS: StoreLimits = StoreLimits {
-    versions_kept: 3,
-    secrets_per_account: 1_000,
-    keys_per_account: 20,
-    events_per_account: 100_000,
-};
+pub(crate) const LIMITS: StoreLimits =
+    StoreLimits { versions_kept: 3, per_account: PER_ACCOUNT, accounts: 5 };
+const PER_ACCOUNT: PerResource<u64> =
+    PerResource { secrets: 1_000, value_bytes: 10_000_000, api_keys: 20, audit_events: 100_000 };
 const OWNER: PublicKey = PublicKey([0x0E; 32]);
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
+}
+
+/// What a write at a quota answers.
+fn full(resource: Resource, limit: u64) -> StoreFailure {
+    StoreFailure::QuotaExceeded { resource, limit }
 }
 
 /// What a caller does, so many seconds after the beginning.
@@ -105,6 +111,11 @@ struct Instance {
 impl Instance {
     fn new() -> Self {
         Self::with(LIMITS)
+    }
+
+    /// Whose accounts have these quotas, by the configuration.
+    fn with_quotas(per_account: PerResource<u64>) -> Self {
+        Self::with(StoreLimits { per_account, ..LIMITS })
     }
 
     fn with(limits: StoreLimits) -> Self {

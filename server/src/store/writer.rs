@@ -1,17 +1,21 @@
 //! The one writer: a thread that takes all writes that wait, makes them in one transaction, commits
-//! once, and then answers. A lone write is not delayed.
+//! once, and then answers. A lone write is not delayed. Beside them it removes what deleted accounts
+//! have left.
 
-use crate::limits::{WRITE_BATCH, WRITE_QUEUE};
 use crate::metrics::{Histogram, TIMES};
+use crate::model::AccountId;
 use crate::store::audit::Pending;
 use crate::store::core::{Access, Core};
-use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot};
+use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot, View};
 use crate::store::error::StoreFailure;
+use crate::store::queue::Queue;
+use crate::store::sweep::Sweep;
 use arc_swap::{ArcSwapOption, Guard};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// Bounds of the writes that share a commit, up to [`WRITE_BATCH`].
 const WRITES_PER_COMMIT: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
@@ -29,6 +33,9 @@ pub(super) struct Shared {
     /// The newest commit; none once the store has failed or closed.
     snapshot: ArcSwapOption<Snapshot>,
     pub(super) commits: Commits,
+    /// Deleted accounts of which something is left.
+    deleted_accounts: AtomicU64,
+    queue: Queue<Job>,
 }
 
 /// The commits since the store was opened.
@@ -42,7 +49,6 @@ pub(crate) struct Commits {
 /// The writer's handle.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    queue: ArcSwapOption<mpsc::Sender<Job>>,
     /// Its other end is dropped when the thread has closed the file.
     open: watch::Receiver<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -66,14 +72,19 @@ impl Writer {
         };
         let commits =
             Commits { times: Histogram::new(TIMES), writes: Histogram::new(WRITES_PER_COMMIT) };
-        let shared = Arc::new(Shared { core, snapshot, commits });
-        let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
+        let mut sweep = Sweep::new();
+        // What an earlier start has left to do is known before anybody asks.
+        if let Err(error) = engine.write(|batch| Ok(((), sweep.step(batch, &core)?))) {
+            return Err(Box::new((engine, error)));
+        }
+        let (queue, deleted_accounts) = (Queue::new(), AtomicU64::new(sweep.left()));
+        let shared = Arc::new(Shared { core, snapshot, commits, deleted_accounts, queue });
         let (open_sender, open) = watch::channel(());
         let (engine_sender, engine_receiver) = std::sync::mpsc::sync_channel::<Engine>(1);
         let for_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             if let Ok(engine) = engine_receiver.recv() {
-                run(engine, &for_thread, receiver);
+                run(engine, &for_thread, sweep);
             }
             drop(open_sender);
         });
@@ -84,14 +95,15 @@ impl Writer {
         engine_sender.send(engine).map_err(|failed| {
             Box::new((failed.0, EngineError::Io("the writer did not start".to_owned())))
         })?;
-        Ok(Self { shared, queue: ArcSwapOption::from_pointee(sender), open, thread })
+        Ok(Self { shared, open, thread })
     }
 
-    /// Has `write` made by the writer: what it puts into the changes is durable when this answers
-    /// with its success, and nothing of it is made where it fails. The write happens even if nobody
-    /// waits for the answer.
+    /// Has `write` made by the writer, in this account's turn: what it puts into the changes is
+    /// durable when this answers with its success, and nothing of it is made where it fails. The
+    /// write happens even if nobody waits for the answer any more once it has its place.
     pub(super) async fn submit<T, E>(
         &self,
+        account: AccountId,
         write: impl FnOnce(&Access<'_>, &mut Changes) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -120,9 +132,7 @@ impl Writer {
             let answer: Answer = Box::new(move || drop(sender.send(result)));
             Ok((answer, commit))
         });
-        let queue = self.queue.load_full().ok_or(StoreFailure::Unavailable)?;
-        queue.send(job).await.map_err(|_| StoreFailure::Unavailable)?;
-        drop(queue);
+        self.shared.queue.push(account, job).await?;
         receiver.await.unwrap_or_else(|_| Err(StoreFailure::Unavailable.into()))
     }
 
@@ -136,9 +146,19 @@ impl Writer {
         StoreStats { commits: writes.count(), writes: writes.sum() }
     }
 
+    /// Writes that wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.queue.waiting()
+    }
+
+    /// Deleted accounts of which something is left.
+    pub(super) fn deleted_accounts(&self) -> u64 {
+        self.shared.deleted_accounts.load(Ordering::Relaxed)
+    }
+
     /// Takes no more writes, and returns when those that wait are made and the file is closed.
     pub(super) async fn shutdown(&self) {
-        self.queue.store(None);
+        self.shared.queue.close();
         // Nothing is ever sent: this ends when the thread drops its end.
         let _ = self.open.clone().changed().await;
     }
@@ -147,7 +167,7 @@ impl Writer {
 impl Drop for Writer {
     /// The file is closed when this returns, so that it can be opened again.
     fn drop(&mut self) {
-        self.queue.store(None);
+        self.shared.queue.close();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the store's writer panicked");
@@ -155,21 +175,24 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut engine: Engine, shared: &Shared, mut queue: mpsc::Receiver<Job>) {
-    while let Some(first) = queue.blocking_recv() {
-        let mut jobs = vec![first];
-        while jobs.len() < WRITE_BATCH
-            && let Ok(job) = queue.try_recv()
-        {
-            jobs.push(job);
-        }
-        match commit_batch(&engine, shared, jobs) {
+/// Lets nobody wait for a writer that is gone, however it went.
+struct Abandoning<'a>(&'a Queue<Job>);
+
+impl Drop for Abandoning<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn run(mut engine: Engine, shared: &Shared, mut sweep: Sweep) {
+    let _at_its_end = Abandoning(&shared.queue);
+    while let Some(jobs) = shared.queue.take(sweep.is_done()) {
+        match commit_batch(&engine, shared, jobs, &mut sweep) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
             Err(error) => {
                 // What the file holds now is unknown until it is opened again. The batch's answers
                 // were dropped: all of it is Unavailable, and so is everything from here on.
                 tracing::error!(%error, "the store failed and is unavailable until it is opened again");
-                // Those that wait in the queue are dropped with it.
                 break;
             }
         }
@@ -184,9 +207,11 @@ fn commit_batch(
     engine: &Engine,
     shared: &Shared,
     jobs: Vec<Job>,
+    sweep: &mut Sweep,
 ) -> Result<Vec<Answer>, EngineError> {
     let mut changed = Instant::now();
-    let (answers, writes) = engine.write(|batch| {
+    let (answers, writes, commit) = engine.write(|batch| {
+        let before = batch.deletions();
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
         let mut events = Pending::default();
@@ -198,16 +223,21 @@ fn commit_batch(
         let mut changes = Changes::default();
         events.put(&shared.core.access(&*batch), &mut changes).map_err(EngineError::Audit)?;
         batch.apply(&changes)?;
-        let commit = if writes > 0 { Commit::Yes } else { Commit::Nothing };
+        (before..batch.deletions()).for_each(|_| sweep.note_deletion());
+        let swept = sweep.step(batch, &shared.core)?;
+        let commit = if writes > 0 { Commit::Yes } else { swept };
         changed = Instant::now();
-        Ok(((answers, writes), commit))
+        Ok(((answers, writes, commit), commit))
     })?;
-    if writes > 0 {
+    if commit == Commit::Yes {
         let time = changed.elapsed();
-        // Readers see a write before its answer goes out.
-        shared.snapshot.store(Some(Arc::new(engine.snapshot()?)));
+        let snapshot = engine.snapshot()?;
+        // Readers see a write before its answer goes out, and no key of an account that is gone.
+        shared.core.forget_accounts(snapshot.deletions());
+        shared.snapshot.store(Some(Arc::new(snapshot)));
         shared.commits.times.note(time);
         shared.commits.writes.note(writes);
     }
+    shared.deleted_accounts.store(sweep.left(), Ordering::Relaxed);
     Ok(answers)
 }

@@ -11,11 +11,12 @@ use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
-use crate::api::{Done, attestation, audit, claim, health, keys, secrets};
+use crate::api::{Done, accounts, attestation, audit, claim, health, keys, secrets};
 use crate::audit::Action;
 use crate::metrics::Text;
 use crate::model::{
-    Description, Label, NamePrefix, Overlap, SecretName, SecretValue, Tags, Timestamp, Version,
+    Description, Label, NamePrefix, Overlap, Resource, SecretName, SecretValue, Tags, Timestamp,
+    Version,
 };
 use crate::phase::Phase;
 
@@ -59,6 +60,7 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
 
 fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
     let by = |permission, summary| Operation::new(summary, Asks::Permission(permission));
+    let by_owner = |summary| Operation::new(summary, Asks::Owner);
     let quota = || ApiError::QuotaExceeded("".into());
     match keyed {
         Keyed::ListSecrets => by(Permission::Read, "List secrets, newest first")
@@ -126,8 +128,7 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
             ],
         )
         .answers(200, schemas.answer::<audit::List<'_>>()),
-        Keyed::Metrics => Operation::new("Metrics for Prometheus", Asks::Owner)
-            .answers_text(200, Text::CONTENT_TYPE),
+        Keyed::Metrics => by_owner("Metrics for Prometheus").answers_text(200, Text::CONTENT_TYPE),
         Keyed::ListKeys => by(Permission::Admin, "Every key of the account, without its text")
             .answers(200, schemas.answer::<keys::List<'_>>()),
         Keyed::CreateKey => by(Permission::Admin, "Issue a key, which is shown this once")
@@ -146,8 +147,45 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
         Keyed::RotateKey => by(Permission::Admin, "Replace a key by a new one")
             .takes(Body::new(keys::ROTATE).required("overlapSeconds", schemas.of::<Overlap>()))
             .answers(200, issued(schemas))
+            .fails(ApiError::Conflict("".into()))
             .fails(quota()),
+        Keyed::ListAccounts => by_owner("List accounts, newest first")
+            .query(
+                accounts::LIST,
+                [("limit", false, page_limit()), ("offset", false, page_offset())],
+            )
+            .answers(200, schemas.answer::<accounts::List<'_>>()),
+        Keyed::CreateAccount => by_owner("Make an account; its first key is shown this once")
+            .takes(
+                Body::new(accounts::FIELDS)
+                    .required("name", schemas.of::<Label>())
+                    .nullable("quotas", quotas(schemas)),
+            )
+            .answers(201, with_key(schemas.answer::<accounts::Shown<'_>>(), "adminKey"))
+            .with_header("Location")
+            .fails(quota()),
+        Keyed::ReadAccount => by_owner("An account, its quotas, and how much there is in it")
+            .answers(200, schemas.answer::<accounts::Shown<'_>>()),
+        Keyed::UpdateAccount => by_owner("Change an account: what is absent stays")
+            .takes(
+                Body::new(accounts::FIELDS)
+                    .optional("name", schemas.of::<Label>())
+                    .nullable("quotas", quotas(schemas))
+                    .not_empty(),
+            )
+            .answers(200, schemas.answer::<accounts::Shown<'_>>()),
+        Keyed::DeleteAccount => by_owner("Delete an account with all that is in it")
+            .answers(200, schemas.answer::<Done>()),
     }
+}
+
+/// Quotas as a body has them: `null` stands for the configuration's.
+fn quotas(schemas: &mut Schemas) -> Value {
+    let quota = json!({"type": "integer", "minimum": 0, "maximum": Resource::QUOTA_MAX});
+    let fields = accounts::QUOTAS
+        .iter()
+        .fold(Body::new(accounts::QUOTAS), |body, name| body.nullable(name, quota.clone()));
+    schemas.named("Quotas", fields.schema())
 }
 
 /// The fields that creation and change have in common.
@@ -170,5 +208,10 @@ fn secret_list(schemas: &mut Schemas) -> Value {
 
 /// A key's entry with its text.
 fn issued(schemas: &mut Schemas) -> Value {
-    json!({"allOf": [schemas.answer::<keys::Key<'_>>(), {"required": ["key"]}]})
+    with_key(schemas.answer::<keys::Key<'_>>(), "key")
+}
+
+/// An answer that has this field, where others of its kind lack it.
+fn with_key(schema: Value, field: &str) -> Value {
+    json!({"allOf": [schema, {"required": [field]}]})
 }

@@ -143,6 +143,37 @@ fn the_last_lasting_admin_key_stays() {
 }
 
 #[test]
+fn a_lost_answer_to_the_last_admins_rotation_leaves_a_way_in() {
+    let instance = Instance::new();
+    let first = instance.admin.key_id();
+    let rotate = |by: &Caller, id, seconds| {
+        let overlap = Overlap::from_seconds(seconds).unwrap();
+        instance.wait(instance.store().rotate_key(act(by, 10), id, overlap)).map(|done| done.1)
+    };
+    let least = Overlap::LAST_ADMIN.seconds();
+    for seconds in [0, least - 1] {
+        let refused = rotate(&instance.admin, first, seconds);
+        assert_eq!(refused.err().unwrap(), RotateKeyError::LastAdmin);
+    }
+    // The new token is lost; the old one still is a way to another one.
+    drop(rotate(&instance.admin, first, least).unwrap());
+    let again = instance.authenticate(&instance.claim.admin_token, at(10 + least - 1)).unwrap();
+    let token = rotate(&again, first, least).unwrap();
+    let admin = instance.authenticate(&token, at(11)).unwrap();
+    // A second one is a way in, too. A narrowed or an expiring one is none.
+    let expiring = NewKey { expires_at: Some(at(9_999)), ..new_key(ADMIN, Scope::All) };
+    for new in [new_key(ADMIN, globs(&["a*"])), expiring] {
+        let (key, token) = instance.create_key(&admin, new).unwrap();
+        let other = instance.authenticate(&token, at(11)).unwrap();
+        rotate(&other, key.id, 0).unwrap();
+        assert_eq!(rotate(&admin, first, 0).err().unwrap(), RotateKeyError::LastAdmin);
+    }
+    instance.create_key(&admin, new_key(ADMIN, Scope::All)).unwrap();
+    rotate(&admin, first, 0).unwrap();
+    audit::audit(instance.store()).unwrap();
+}
+
+#[test]
 fn rotation_overlaps_once() {
     let mut instance = Instance::new();
     let (key, first) = instance.create_key(&instance.admin, new_key(READ, Scope::All)).unwrap();
@@ -294,11 +325,11 @@ fn a_replaced_tokens_waiting_writes_are_not_made() {
 
 #[test]
 fn keys_have_their_quota() {
-    let instance = Instance::with(StoreLimits { keys_per_account: 3, ..LIMITS });
+    let instance = Instance::with_quotas(PerResource { api_keys: 3, ..PER_ACCOUNT });
     let (second, _) = instance.key(READ, Scope::All);
     instance.key(READ, Scope::All);
-    let full = instance.create_key(&instance.admin, new_key(READ, Scope::All));
-    assert_eq!(full.err().unwrap(), CreateKeyError::QuotaExceeded { limit: 3 });
+    let refused = instance.create_key(&instance.admin, new_key(READ, Scope::All));
+    assert_eq!(refused.err().unwrap(), CreateKeyError::Store(full(Resource::ApiKeys, 3)));
     instance.wait(instance.store().revoke_key(instance.act(5), second.id)).unwrap();
     instance.key(READ, Scope::All);
 }

@@ -1,8 +1,8 @@
 //! Opens every record of a store and checks that they agree with one another.
 
 use super::super::body::{
-    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, InstanceBody, KeyBody, NameBody,
-    OwnerBody, SecretBody, StateBody, TokenBody, ValueBody,
+    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, DeletionBody, InstanceBody, KeyBody,
+    NameBody, OwnerBody, SecretBody, StateBody, TokenBody, ValueBody,
 };
 use super::super::core::{Access, AccountKeys};
 use super::super::engine::Order;
@@ -19,7 +19,10 @@ type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Every record, by engine key.
 pub(super) fn records(store: &Store) -> Records {
-    let snapshot = store.writer.snapshot().unwrap();
+    records_of(&store.writer.snapshot().unwrap())
+}
+
+pub(super) fn records_of(snapshot: &Snapshot) -> Records {
     let mut records = Records::new();
     let visit = |key: &[u8], value: &[u8]| {
         records.insert(key.to_vec(), value.to_vec());
@@ -42,20 +45,30 @@ fn id<K: crate::model::IdKind>(rest: &[u8]) -> crate::model::Id<K> {
     crate::model::Id::from_bytes(rest.try_into().unwrap())
 }
 
-/// Everything agrees, or a text that says what does not.
+/// What the first account holds, where everything in the store agrees; else a text that says what
+/// does not.
 pub(super) fn audit(store: &Store) -> Result<Contents, String> {
+    let mut contents = audit_all(store)?;
     let snapshot = store.writer.snapshot().unwrap();
     let access = store.writer.shared.core.access(&*snapshot);
-    let records = records(store);
+    let owner = access.get(access.core.system(), &Address::owner());
+    let OwnerBody { account, .. } = owner.map_err(|failure| failure.to_string())?;
+    Ok(contents.remove(&account).unwrap_or_default())
+}
+
+/// As [`audit`], for all accounts. Of deleted accounts nothing is left but what a deletion stands
+/// for.
+pub(super) fn audit_all(store: &Store) -> Result<BTreeMap<AccountId, Contents>, String> {
+    let snapshot = store.writer.snapshot().unwrap();
+    let access = store.writer.shared.core.access(&*snapshot);
+    let records = records_of(&snapshot);
     let system = access.core.system();
     let text = |failure: StoreFailure| failure.to_string();
     let _: InstanceBody = access.get(system, &Address::instance()).map_err(text)?;
-    let owner: OwnerBody = access.get(system, &Address::owner()).map_err(text)?;
+    let _: OwnerBody = access.get(system, &Address::owner()).map_err(text)?;
     let accounts: Vec<AccountId> = of_kind(&records, SYSTEM, Kind::Account).map(id).collect();
-    check(accounts == [owner.account], "accounts")?;
     let mut expected = 2 + 2 + 1; // header, slots, instance, owner, the system's account key
-    let mut tokens = BTreeMap::new();
-    let mut contents = Contents::new();
+    let (mut tokens, mut contents) = (BTreeMap::new(), BTreeMap::new());
     for account in accounts.iter().copied().chain([SYSTEM]) {
         if account != SYSTEM {
             let _: AccountBody = access.get(system, &Address::account(account)).map_err(text)?;
@@ -63,23 +76,37 @@ pub(super) fn audit(store: &Store) -> Result<Contents, String> {
             let _: AccountKeyBody = access.get(access.core.wrap(), &address).map_err(text)?;
             expected += 2;
             let keys = access.account(account).map_err(text)?;
-            contents = audit_secrets(&access, &records, &keys)?;
-            let versions: usize = contents.values().map(|(.., values)| values.len()).sum();
-            expected += 2 * contents.len() + versions;
+            let own = audit_secrets(&access, &records, &keys)?;
+            let versions: usize = own.values().map(|(.., values)| values.len()).sum();
+            expected += 2 * own.len() + versions;
+            contents.insert(account, own);
             audit_keys(&access, &records, &keys, &mut tokens)?;
             expected += audit_log(&access, &records, &keys)?;
         } else {
             audit_keys(&access, &records, system, &mut tokens)?;
+            expected += audit_log(&access, &records, system)?;
+            let state: StateBody = access.get(system, &Address::state(SYSTEM)).map_err(text)?;
+            check(state.accounts == accounts.len() as u64, "account counter")?;
         }
         expected += 1 + of_kind(&records, account, Kind::ApiKey).count();
     }
-    let stored: BTreeMap<Vec<u8>, _> = of_kind(&records, SYSTEM, Kind::Token)
-        .map(|hash| {
-            let hash_bytes = crate::keys::TokenHash(hash.try_into().unwrap());
-            let body: TokenBody = access.get(system, &Address::token(&hash_bytes)).map_err(text)?;
-            Ok((hash.to_vec(), (body.account, body.key)))
-        })
-        .collect::<Result<_, String>>()?;
+    let deleted: Vec<AccountId> = of_kind(&records, SYSTEM, Kind::Deletion).map(id).collect();
+    for account in &deleted {
+        let _: DeletionBody = access.get(system, &Address::deletion(*account)).map_err(text)?;
+        check(access.account(*account).err() == Some(StoreFailure::KeyRevoked), "deletions")?;
+        let left = records.keys().filter(|key| key.starts_with(account.as_bytes()));
+        expected += 1 + left.count();
+    }
+    let mut stored = BTreeMap::new();
+    for hash in of_kind(&records, SYSTEM, Kind::Token) {
+        let hash_bytes = crate::keys::TokenHash(hash.try_into().unwrap());
+        let body: TokenBody = access.get(system, &Address::token(&hash_bytes)).map_err(text)?;
+        if deleted.contains(&body.account) {
+            expected += 1;
+        } else {
+            stored.insert(hash.to_vec(), (body.account, body.key));
+        }
+    }
     check(stored == tokens, "tokens")?;
     check(tokens.contains_key(&DECOY.0[..]), "decoy")?;
     expected += tokens.len();
@@ -170,6 +197,11 @@ fn audit_secrets(
         let name = body.name.as_str().to_owned();
         check(contents.insert(name, (secret_id, body.revision, values)).is_none(), "names")?;
     }
+    let bytes = contents.values().flat_map(|(.., values)| values.values());
+    check(
+        state.value_bytes == bytes.map(|value| value.len() as u64).sum::<u64>(),
+        "value counter",
+    )?;
     check(state.secrets == contents.len() as u64, "secret counter")?;
     Ok(contents)
 }

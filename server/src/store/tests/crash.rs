@@ -122,7 +122,11 @@ async fn write(
 
 /// The disk's image when power fails after `position` events: all that was synced, and of the rest
 /// what fate says.
-fn cut(synced: &[u8], unsynced: &[Event], mut fate: impl FnMut(&Event) -> Fate) -> Vec<u8> {
+pub(super) fn cut(
+    synced: &[u8],
+    unsynced: &[Event],
+    mut fate: impl FnMut(&Event) -> Fate,
+) -> Vec<u8> {
     let mut image = synced.to_vec();
     for event in unsynced {
         event.apply(&mut image, fate(event));
@@ -130,7 +134,7 @@ fn cut(synced: &[u8], unsynced: &[Event], mut fate: impl FnMut(&Event) -> Fate) 
     image
 }
 
-fn random_fate(dice: &mut Dice, event: &Event) -> Fate {
+pub(super) fn random_fate(dice: &mut Dice, event: &Event) -> Fate {
     match (dice.below(3), event) {
         (0, _) => Fate::Kept,
         (1, _) => Fate::Lost,

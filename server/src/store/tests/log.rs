@@ -19,8 +19,9 @@ pub(super) fn query(limit: usize, offset: u64) -> EventQuery {
 /// An account's whole log, oldest first.
 pub(super) fn whole_log(store: &Store, account: crate::model::AccountId) -> Vec<Event> {
     let query = query(usize::MAX, 0);
-    let read =
-        |access: &Access<'_>, snapshot: &Snapshot| list(access, snapshot, (account, None), &query);
+    let read = |access: &Access<'_>, snapshot: &Snapshot| {
+        list(access, snapshot, (&*access.account(account)?, None), &query)
+    };
     let mut page = store.read(read).unwrap();
     assert_eq!(page.items.len() as u64, page.total);
     page.items.reverse();
@@ -226,7 +227,7 @@ fn the_owner_reads_the_instances_log_only() {
         super::super::audit::note(changes, &by, Action::AccountUpdate, object);
         Ok(())
     };
-    instance.wait(instance.store().writer.submit(write)).unwrap();
+    instance.wait(instance.store().writer.submit(instance.claim.account, write)).unwrap();
     let page = instance.store().instance_events(&owner, &query(10, 0)).unwrap();
     assert_eq!(
         page.items.iter().map(short).collect::<Vec<_>>(),
@@ -238,10 +239,10 @@ fn the_owner_reads_the_instances_log_only() {
 
 #[test]
 fn a_full_log_stops_all_but_what_ends_something() {
-    let mut instance = Instance::with(StoreLimits { events_per_account: 30, ..LIMITS });
+    let mut instance = Instance::with_quotas(PerResource { audit_events: 30, ..PER_ACCOUNT });
     let id = instance.create("a", "v").unwrap().id;
     let (key, _) = instance.key(ADMIN, Scope::All);
-    let full = StoreFailure::AuditLogFull { limit: 30 };
+    let full = full(Resource::AuditEvents, 30);
     let outcomes = instance.race(100, |store, caller, _| async move {
         store.reveal(act(&caller, 1), id, None).await.map(|revealed| revealed.version)
     });
@@ -273,7 +274,7 @@ fn a_full_log_stops_all_but_what_ends_something() {
     assert_eq!(instance.create("b", "v").unwrap_err(), CreateSecretError::Store(full));
     audit(instance.store()).unwrap();
     // A greater limit makes room.
-    instance.limits.events_per_account = 33;
+    instance.limits.per_account.audit_events = 33;
     instance.reopen();
     instance.create("b", "v").unwrap();
     instance.create("c", "v").unwrap_err();

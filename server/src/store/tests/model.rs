@@ -1,7 +1,8 @@
-//! The store against a map: whatever is done, both say the same.
+//! The store against maps, one for each account: whatever is done, both say the same.
 
 use super::log::{query, short, whole_log};
 use super::*;
+use crate::model::{AccountChange, AccountId, Quotas};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,26 @@ enum Operation {
     Page { limit: usize, offset: u64 },
     Prefix { name: usize },
     Reopen,
+}
+
+/// What happens next: in an account, or to one.
+#[derive(Clone, Debug)]
+enum Step {
+    In { account: usize, operation: Operation },
+    Make { quota: Option<u64> },
+    SetQuota { account: usize, quota: Option<u64> },
+    Remove { account: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (account, quota) = (0..3_usize, proptest::option::of(0..150_u64));
+    prop_oneof![
+        40 => (account.clone(), operation())
+            .prop_map(|(account, operation)| Step::In { account, operation }),
+        2 => quota.clone().prop_map(|quota| Step::Make { quota }),
+        2 => (account.clone(), quota).prop_map(|(account, quota)| Step::SetQuota { account, quota }),
+        1 => account.prop_map(|account| Step::Remove { account }),
+    ]
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -61,9 +82,41 @@ struct Map {
     order: Vec<SecretId>,
     /// What the log has to tell.
     told: Vec<(&'static str, &'static str, Option<u64>)>,
+    /// The account's quota of bytes of values, where it has one of its own.
+    quota: Option<u64>,
+}
+
+impl Known {
+    fn kept(&self) -> BTreeMap<u64, String> {
+        let surplus = self.values.len().saturating_sub(LIMITS.versions_kept);
+        let kept = (1..).zip(&self.values).skip(surplus);
+        kept.map(|(version, text)| (version, text.clone())).collect()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.kept().values().map(|text| text.len() as u64).sum()
+    }
+
+    /// With one more value.
+    fn with(&self, text: String) -> Self {
+        let mut known = self.clone();
+        known.values.push(text);
+        known.revision += 1;
+        known
+    }
 }
 
 impl Map {
+    fn bytes(&self) -> u64 {
+        self.live.values().map(Known::bytes).sum()
+    }
+
+    /// The quota, where it stops the account from having so many bytes.
+    fn stops_at(&self, after: u64) -> Option<StoreFailure> {
+        let limit = self.quota.unwrap_or(PER_ACCOUNT.value_bytes);
+        (after > limit && after > self.bytes()).then(|| full(Resource::ValueBytes, limit))
+    }
+
     fn newest_first(&self, prefix: &str) -> Vec<SecretId> {
         let mut ids: Vec<_> = self
             .live
@@ -81,8 +134,13 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
     match operation {
         Operation::Create { name, text } => {
             let name = NAMES[name];
+            let stopped = map.stops_at(map.bytes() + text.len() as u64);
             match (instance.create(name, &text), map.live.contains_key(name)) {
+                (Err(CreateSecretError::Store(failure)), false) => {
+                    assert_eq!(Some(failure), stopped);
+                }
                 (Ok(secret), false) => {
+                    assert_eq!(stopped, None);
                     let known =
                         Known { id: secret.id, revision: 1, description: None, values: vec![text] };
                     map.order.push(secret.id);
@@ -94,12 +152,18 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
             }
         }
         Operation::UpdateValue { name, text } => {
-            let Some(known) = map.live.get_mut(NAMES[name]) else { return };
-            instance.update(known.id, new_value(&text)).unwrap();
-            known.values.push(text);
-            known.revision += 1;
-            let version = known.values.len() as u64;
-            map.told.push(("secret.update", NAMES[name], Some(version)));
+            let Some(known) = map.live.get(NAMES[name]) else { return };
+            let changed = known.with(text.clone());
+            let stopped = map.stops_at(map.bytes() - known.bytes() + changed.bytes());
+            match instance.update(known.id, new_value(&text)) {
+                Err(UpdateSecretError::Store(failure)) => assert_eq!(Some(failure), stopped),
+                updated => {
+                    assert_eq!((updated.unwrap().revision.0, stopped), (changed.revision, None));
+                    let version = changed.values.len() as u64;
+                    map.told.push(("secret.update", NAMES[name], Some(version)));
+                    map.live.insert(NAMES[name], changed);
+                }
+            }
         }
         Operation::Describe { name, text } => {
             let Some(known) = map.live.get_mut(NAMES[name]) else { return };
@@ -128,15 +192,22 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
             }
         }
         Operation::Rollback { name, version } => {
-            let Some(known) = map.live.get_mut(NAMES[name]) else { return };
+            let Some(known) = map.live.get(NAMES[name]) else { return };
             let outcome = instance.rollback(known.id, version);
             let newest = known.values.len() as u64;
             let oldest = newest.saturating_sub(LIMITS.versions_kept as u64) + 1;
             if (oldest..=newest).contains(&version) {
-                known.values.push(known.values[version as usize - 1].clone());
-                known.revision += 1;
-                map.told.push(("secret.rollback", NAMES[name], Some(newest + 1)));
-                assert_eq!(outcome.unwrap().version, Version(newest + 1));
+                let changed = known.with(known.values[version as usize - 1].clone());
+                let stopped = map.stops_at(map.bytes() - known.bytes() + changed.bytes());
+                match outcome {
+                    Err(RollbackSecretError::Store(failure)) => assert_eq!(Some(failure), stopped),
+                    outcome => {
+                        let version = Version(newest + 1);
+                        assert_eq!((outcome.unwrap().version, stopped), (version, None));
+                        map.told.push(("secret.rollback", NAMES[name], Some(newest + 1)));
+                        map.live.insert(NAMES[name], changed);
+                    }
+                }
             } else {
                 let (oldest, newest) = (Version(oldest), Version(newest));
                 assert_eq!(outcome.unwrap_err(), RollbackSecretError::NotKept { oldest, newest });
@@ -188,19 +259,88 @@ fn run(instance: &mut Instance, map: &mut Map, operation: Operation) {
     }
 }
 
-fn compare(instance: &Instance, map: &Map) {
-    let contents = audit::audit(instance.store()).unwrap();
-    let log = whole_log(instance.store(), instance.claim.account);
+/// What is known of an account, and who acts in it.
+struct KnownAccount {
+    id: AccountId,
+    token: Token,
+    caller: Caller,
+    map: Map,
+}
+
+fn take(instance: &mut Instance, accounts: &mut Vec<KnownAccount>, step: Step) {
+    match step {
+        Step::In { account, operation } => {
+            let Some(known) = nth(accounts, account) else { return };
+            instance.admin = known.caller.clone();
+            run(instance, &mut known.map, operation);
+        }
+        Step::Make { quota } => {
+            let quotas = Quotas { value_bytes: quota, ..Quotas::default() };
+            let new = NewAccount { name: label("another"), quotas };
+            let made = instance.wait(instance.store().create_account(instance.owner_act(), new));
+            let allowed = accounts.len() < LIMITS.accounts as usize;
+            match made {
+                Ok((Account { id, .. }, token)) => {
+                    assert!(allowed);
+                    let caller = instance.authenticate(&token, at(1)).unwrap();
+                    let map = Map { quota, ..Map::default() };
+                    accounts.push(KnownAccount { id, token, caller, map });
+                }
+                Err(refused) => {
+                    assert!(!allowed);
+                    assert_eq!(refused, CreateAccountError::TooMany { limit: LIMITS.accounts });
+                }
+            }
+        }
+        Step::SetQuota { account, quota } => {
+            let Some(known) = nth(accounts, account) else { return };
+            let value_bytes = quota.map_or(Field::Clear, Field::Set);
+            let quotas = PerResource { value_bytes, ..super::quotas::keep_all() };
+            let change = AccountChange { name: None, quotas };
+            let act = instance.owner_act();
+            instance.wait(instance.store().update_account(act, known.id, change)).unwrap();
+            known.map.quota = quota;
+        }
+        Step::Remove { account } => {
+            if accounts.is_empty() {
+                return;
+            }
+            let known = accounts.remove(account % accounts.len());
+            let act = instance.owner_act();
+            instance.wait(instance.store().delete_account(act, known.id)).unwrap();
+            let refused = instance.authenticate(&known.token, at(1)).unwrap_err();
+            assert_eq!(refused, AuthError::Unauthorized);
+        }
+    }
+}
+
+fn nth(accounts: &mut [KnownAccount], index: usize) -> Option<&mut KnownAccount> {
+    let count = accounts.len().max(1);
+    accounts.get_mut(index % count)
+}
+
+fn compare_all(instance: &mut Instance, accounts: &[KnownAccount]) {
+    let mut contents = audit::audit_all(instance.store()).unwrap();
+    for known in accounts {
+        instance.admin = known.caller.clone();
+        compare(instance, known.id, &known.map, &contents.remove(&known.id).unwrap());
+        let usage = instance.store().account(&instance.owner_act().by, known.id).unwrap().usage;
+        let (secrets, told) = (known.map.live.len() as u64, known.map.told.len() as u64);
+        let value_bytes = known.map.bytes();
+        assert_eq!(usage, PerResource { secrets, value_bytes, api_keys: 1, audit_events: told });
+    }
+    assert!(contents.is_empty());
+}
+
+fn compare(instance: &Instance, account: AccountId, map: &Map, contents: &audit::Contents) {
+    let log = whole_log(instance.store(), account);
     assert_eq!(log.iter().map(short).collect::<Vec<_>>(), map.told);
     assert_eq!(contents.len(), map.live.len());
     for (name, known) in &map.live {
         let (id, revision, values) = &contents[*name];
         assert_eq!((id, revision.0), (&known.id, known.revision));
         let count = known.values.len();
-        let kept = (1..).zip(&known.values).skip(count.saturating_sub(LIMITS.versions_kept));
-        let kept: BTreeMap<u64, String> =
-            kept.map(|(version, text)| (version, text.clone())).collect();
-        assert_eq!(values, &kept);
+        assert_eq!(values, &known.kept());
         let secret = instance.store().secret(&instance.grant(), known.id).unwrap();
         let description = secret.description.as_ref().map(|text| text.as_str().to_owned());
         assert_eq!(description, known.description);
@@ -213,14 +353,16 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
 
     #[test]
-    fn the_store_does_what_a_map_does(operations in proptest::collection::vec(operation(), 1..60)) {
+    fn the_store_does_what_maps_do(steps in proptest::collection::vec(step(), 1..80)) {
         let mut instance = Instance::new();
-        let mut map = Map::default();
-        for operation in operations {
-            run(&mut instance, &mut map, operation);
+        let token = Token::parse(&instance.claim.admin_token.to_text()).unwrap();
+        let (id, caller) = (instance.claim.account, instance.admin.clone());
+        let mut accounts = vec![KnownAccount { id, token, caller, map: Map::default() }];
+        for step in steps {
+            take(&mut instance, &mut accounts, step);
         }
-        compare(&instance, &map);
+        compare_all(&mut instance, &accounts);
         instance.reopen();
-        compare(&instance, &map);
+        compare_all(&mut instance, &accounts);
     }
 }

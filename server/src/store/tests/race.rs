@@ -90,12 +90,12 @@ fn of_many_rollbacks_each_finds_what_those_before_it_left() {
 
 #[test]
 fn a_quota_is_never_overshot() {
-    let mut instance = Instance::with(StoreLimits { secrets_per_account: 30, ..LIMITS });
+    let mut instance = Instance::with_quotas(PerResource { secrets: 30, ..PER_ACCOUNT });
     let outcomes = instance.race(100, |store, caller, index| async move {
         let new = new_secret(&format!("name-{index}"), "v");
         store.create_secret(act(&caller, 1), new).await
     });
-    let full = CreateSecretError::QuotaExceeded { limit: 30 };
+    let full = CreateSecretError::Store(full(Resource::Secrets, 30));
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 30);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Err(full.clone())).count(), 70);
     assert_eq!(audit(instance.store()).unwrap().len(), 30);
@@ -269,6 +269,26 @@ fn of_two_last_admins_that_revoke_each_other_one_stays() {
             let gone = RevokeKeyError::Store(StoreFailure::KeyRevoked);
             assert!(refused == RevokeKeyError::NotFound || refused == gone, "{refused}");
         }
+        audit(instance.store()).unwrap();
+    }
+}
+
+#[test]
+fn rotating_and_revoking_at_once_leaves_an_admin_whose_token_is_known() {
+    for _ in 0..10 {
+        let mut instance = Instance::new();
+        let permissions = [Permission::Admin, Permission::Reveal];
+        let (second, _) = instance.key(&permissions, Scope::All);
+        let (first, second) = (instance.admin.key_id(), second.id);
+        let outcomes = instance.race(40, |store, caller, index| async move {
+            let overlap = Overlap::from_seconds(0).unwrap();
+            match index % 2 {
+                0 => store.rotate_key(act(&caller, 2), first, overlap).await.map(|_| true).ok(),
+                _ => store.revoke_key(act(&caller, 2), second).await.map(|()| false).ok(),
+            }
+        });
+        // Whichever came first stops the other: the token is gone, or the second admin is.
+        assert_eq!(outcomes.into_iter().flatten().count(), 1);
         audit(instance.store()).unwrap();
     }
 }

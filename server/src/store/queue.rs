@@ -1,0 +1,148 @@
+//! Writes that wait for the writer: in a lane for each account, and in one for the owner, which
+//! comes first. No account's flood keeps another's write waiting for more than the commit that runs.
+
+use crate::limits::{OWNER_WRITES, WRITE_BATCH, WRITES_WAITING};
+use crate::model::AccountId;
+use crate::store::error::StoreFailure;
+use crate::store::record::SYSTEM;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Waiting writes. The owner's lane is the system's account's.
+pub(super) struct Queue<J> {
+    lanes: Mutex<Lanes<J>>,
+    changed: Condvar,
+}
+
+struct Lanes<J> {
+    by_account: HashMap<AccountId, Lane<J>>,
+    /// The accounts whose writes wait, in the order of their turns; the owner needs none.
+    turns: VecDeque<AccountId>,
+    is_closed: bool,
+}
+
+/// Whoever finds no place waits for one, in order. A write without a place is not made where its
+/// caller goes: else callers that don't wait for answers could fill the memory.
+struct Lane<J> {
+    writes: VecDeque<(J, OwnedSemaphorePermit)>,
+    places: Arc<Semaphore>,
+}
+
+impl<J> Queue<J> {
+    pub(super) fn new() -> Self {
+        let (by_account, turns) = (HashMap::new(), VecDeque::new());
+        let lanes = Lanes { by_account, turns, is_closed: false };
+        Self { lanes: Mutex::new(lanes), changed: Condvar::new() }
+    }
+
+    /// Takes a write in, as soon as its account has a place.
+    pub(super) async fn push(&self, account: AccountId, write: J) -> Result<(), StoreFailure> {
+        let places = Arc::clone(&self.open_lanes()?.lane(account).places);
+        let place = places.acquire_owned().await.map_err(|_| StoreFailure::Unavailable)?;
+        self.open_lanes()?.add(account, write, place);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The next commit's writes: at least one, unless the writer has other work and does not wait.
+    /// None once the queue is closed and empty.
+    pub(super) fn take(&self, waits: bool) -> Option<Vec<J>> {
+        let mut lanes = self.lock();
+        loop {
+            let writes = lanes.take();
+            if !writes.is_empty() {
+                return Some(writes);
+            }
+            if lanes.is_closed {
+                return None;
+            }
+            if !waits {
+                return Some(writes);
+            }
+            lanes = self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// How many writes have a place and wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().by_account.values().map(|lane| lane.writes.len()).sum()
+    }
+
+    /// Takes no more writes in; those that have a place are still made.
+    pub(super) fn close(&self) {
+        let mut lanes = self.lock();
+        lanes.is_closed = true;
+        lanes.by_account.values().for_each(|lane| lane.places.close());
+        self.changed.notify_one();
+    }
+
+    /// Closes, and drops what waits.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let dropped = std::mem::take(&mut self.lock().by_account);
+        drop(dropped);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes<J>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_lanes(&self) -> Result<MutexGuard<'_, Lanes<J>>, StoreFailure> {
+        Some(self.lock()).filter(|lanes| !lanes.is_closed).ok_or(StoreFailure::Unavailable)
+    }
+}
+
+impl<J> Lanes<J> {
+    fn lane(&mut self, account: AccountId) -> &mut Lane<J> {
+        self.by_account.entry(account).or_insert_with(|| Lane {
+            writes: VecDeque::new(),
+            places: Arc::new(Semaphore::new(WRITES_WAITING)),
+        })
+    }
+
+    fn add(&mut self, account: AccountId, write: J, place: OwnedSemaphorePermit) {
+        let lane = self.lane(account);
+        lane.writes.push_back((write, place));
+        if lane.writes.len() == 1 && account != SYSTEM {
+            self.turns.push_back(account);
+        }
+    }
+
+    /// The owner's first, then one of each account in turn. Whose turn it is next stays so for the
+    /// next commit.
+    fn take(&mut self) -> Vec<J> {
+        let mut writes = Vec::new();
+        while writes.len() < OWNER_WRITES
+            && let Some((write, _)) = self.next_of(SYSTEM)
+        {
+            writes.push(write);
+        }
+        while writes.len() < WRITE_BATCH
+            && let Some(account) = self.turns.pop_front()
+            && let Some((write, is_last)) = self.next_of(account)
+        {
+            writes.push(write);
+            if !is_last {
+                self.turns.push_back(account);
+            }
+        }
+        writes
+    }
+
+    /// An account's next write, and whether it is the last that waits.
+    fn next_of(&mut self, account: AccountId) -> Option<(J, bool)> {
+        let lane = self.by_account.get_mut(&account)?;
+        let (write, place) = lane.writes.pop_front()?;
+        drop(place);
+        let is_last = lane.writes.is_empty();
+        // Nobody has a place in the lane, or waits for one.
+        if is_last && Arc::strong_count(&lane.places) == 1 {
+            self.by_account.remove(&account);
+        }
+        Some((write, is_last))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use super::*;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+fn account(number: u16) -> AccountId {
+    let mut bytes = [0xAC; 18];
+    bytes[16..].copy_from_slice(&number.to_be_bytes());
+    AccountId::from_bytes(bytes)
+}
+
+/// A write is whose it is, and which of its account's.
+type Named = (u16, usize);
+const OWNER: u16 = u16::MAX;
+
+fn lane_of(number: u16) -> AccountId {
+    if number == OWNER { SYSTEM } else { account(number) }
+}
+
+/// Whether a write finds a place at once.
+fn push(queue: &Queue<Named>, write: Named) -> bool {
+    let pushed = pin!(queue.push(lane_of(write.0), write));
+    match pushed.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome.is_ok(),
+        Poll::Pending => false,
+    }
+}
+
+fn fill(queue: &Queue<Named>, account: u16, writes: usize) {
+    for number in 0..writes {
+        assert!(push(queue, (account, number)), "{account} {number}");
+    }
+}
+
+#[test]
+fn a_flood_keeps_neither_owner_nor_neighbour_waiting() {
+    let queue = Queue::new();
+    fill(&queue, 1, WRITES_WAITING);
+    fill(&queue, 2, 1);
+    fill(&queue, OWNER, 1);
+    let writes = queue.take(true).unwrap();
+    assert_eq!(writes[..4], [(OWNER, 0), (1, 0), (2, 0), (1, 1)]);
+    assert_eq!(writes.len(), WRITE_BATCH);
+    // Alone, an account has the rest of the commit, in order.
+    assert!(writes[3..].iter().enumerate().all(|(at, write)| *write == (1, at + 1)));
+    assert_eq!(queue.take(true).unwrap(), [(1, WRITES_WAITING - 2), (1, WRITES_WAITING - 1)]);
+    assert!(queue.take(false).unwrap().is_empty());
+}
+
+#[test]
+fn every_account_has_a_turn_before_any_has_two() {
+    let queue = Queue::new();
+    let accounts = 3 * WRITE_BATCH / 2;
+    for number in 0..accounts {
+        fill(&queue, number.try_into().unwrap(), 2);
+    }
+    let mut order = Vec::new();
+    while let Some(writes) = queue.take(false).filter(|writes| !writes.is_empty()) {
+        assert_eq!(writes.len(), WRITE_BATCH);
+        order.extend(writes);
+    }
+    let (first, second) = order.split_at(accounts);
+    for (turn, writes) in [first, second].into_iter().enumerate() {
+        let expected: Vec<Named> =
+            (0..accounts).map(|number| (number.try_into().unwrap(), turn)).collect();
+        assert_eq!(writes, expected);
+    }
+}
+
+#[test]
+fn the_owners_flood_leaves_most_of_a_commit_to_accounts() {
+    let queue = Queue::new();
+    fill(&queue, 1, 3);
+    fill(&queue, OWNER, OWNER_WRITES + 1);
+    let writes = queue.take(true).unwrap();
+    assert_eq!(writes[..2], [(OWNER, 0), (OWNER, 1)]);
+    assert_eq!(writes[OWNER_WRITES..], [(1, 0), (1, 1), (1, 2)]);
+    assert_eq!(queue.take(true).unwrap(), [(OWNER, OWNER_WRITES)]);
+}
+
+#[test]
+fn who_has_no_place_waits_in_order_and_may_leave() {
+    let queue = Queue::new();
+    fill(&queue, 1, WRITES_WAITING);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut second = Box::pin(queue.push(account(1), (1, 902)));
+    {
+        let mut first = pin!(queue.push(account(1), (1, 901)));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        // Another account has its own places.
+        assert!(push(&queue, (2, 0)));
+        // The first one's caller goes.
+    }
+    let mut third = Box::pin(queue.push(account(1), (1, 903)));
+    assert!(third.as_mut().poll(&mut context).is_pending());
+    assert_eq!(queue.take(true).unwrap().len(), WRITE_BATCH);
+    assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
+    assert!(matches!(third.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
+    assert_eq!(queue.take(true).unwrap(), [(1, WRITES_WAITING - 1), (1, 902), (1, 903)]);
+    drop((second, third));
+    // Lanes that nobody uses are forgotten.
+    assert!(queue.lock().by_account.is_empty() && queue.lock().turns.is_empty());
+}
+
+#[test]
+fn a_closed_queue_still_gives_what_had_a_place() {
+    let queue = Queue::new();
+    fill(&queue, 1, WRITES_WAITING);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut late = pin!(queue.push(account(1), (1, 900)));
+    assert!(late.as_mut().poll(&mut context).is_pending());
+    queue.close();
+    let refused = Poll::Ready(Err(StoreFailure::Unavailable));
+    assert_eq!(late.as_mut().poll(&mut context), refused);
+    assert!(!push(&queue, (2, 0)));
+    assert_eq!(queue.take(true).unwrap().len(), WRITES_WAITING);
+    assert_eq!(queue.take(true), None);
+    assert_eq!(queue.take(false), None);
+}
+
+#[test]
+fn an_abandoned_queue_drops_what_waits() {
+    let queue = Queue::new();
+    let write = std::sync::Arc::new(());
+    let pushed = pin!(queue.push(account(1), Arc::clone(&write)));
+    assert!(pushed.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    queue.abandon();
+    assert_eq!(Arc::strong_count(&write), 1);
+    assert!(queue.take(true).is_none());
+}
