@@ -1,6 +1,7 @@
 //! End-to-end suites: each drives the built programs from outside.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod audit;
 mod closed;
 mod crash;
