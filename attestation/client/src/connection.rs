@@ -1,18 +1,20 @@
 //! One TLS connection: first unverified, with nothing to do on it but the evidence exchange, then
 //! verified.
 
+pub(crate) mod http;
+
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1;
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderValue, IF_MATCH,
 };
+use hyper::http::response::Parts;
 use hyper::{Method, StatusCode};
-use hyper_util::rt::TokioIo;
 use neo_secrets_attestation::appraise::{Appraised, Channel};
 use neo_secrets_attestation::binding::{Exporter, Nonce};
 use neo_secrets_attestation::ed25519::PublicKey;
@@ -31,6 +33,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::connection::http::{Http, Outgoing, Unanswered};
 use crate::limits;
 use crate::secret::ApiKey;
 use crate::url::InstanceUrl;
@@ -128,12 +131,10 @@ pub enum FirmwareOnly {
     Accept,
 }
 
-type Sender = http1::SendRequest<Full<Bytes>>;
-
 /// A TLS connection to somebody. All that can be done with it is to verify it.
 pub(crate) struct UnverifiedConnection {
     url: InstanceUrl,
-    sender: Sender,
+    http: Http,
     channel: Channel,
     certificate: Vec<u8>,
 }
@@ -141,7 +142,7 @@ pub(crate) struct UnverifiedConnection {
 /// A TLS connection whose other end is what the caller expects.
 pub struct VerifiedConnection {
     url: InstanceUrl,
-    sender: Sender,
+    http: Http,
     channel: Channel,
     certificate: Vec<u8>,
     appraised: Appraised,
@@ -222,14 +223,10 @@ impl UnverifiedConnection {
             .map_err(|source| ConnectError::Tls { url: url.clone(), source })?;
         let (channel, certificate) =
             channel(&stream).map_err(|what| ConnectError::NoBinding { url: url.clone(), what })?;
-        let (sender, driver) = http1::Builder::new()
-            .max_header_size(limits::HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
+        let http = Http::start(stream)
             .await
             .map_err(|source| ConnectError::Http { url: url.clone(), source })?;
-        // It ends with the connection; what it fails with, the sender learns as well.
-        tokio::spawn(driver);
-        Ok(Self { url: url.clone(), sender, channel, certificate })
+        Ok(Self { url: url.clone(), http, channel, certificate })
     }
 
     /// Runs the evidence exchange, the one use of an unverified connection.
@@ -241,13 +238,13 @@ impl UnverifiedConnection {
     ) -> Result<VerifiedConnection, OpenError> {
         let exchange = Exchange::start(nonce()?);
         let (status, body) = self.fetch(&exchange.request_target()).await?;
-        let Self { url, sender, channel, certificate } = self;
+        let Self { url, http, channel, certificate } = self;
         let appraised = exchange
             .finish(status.as_u16(), &body, &channel, trust, now)
             .map_err(|refusal| Box::new(Refused::Evidence(refusal)))?;
         match (appraised.covers(), firmware_only) {
             (Covers::Image, _) | (Covers::Firmware, FirmwareOnly::Accept) => {
-                Ok(VerifiedConnection { url, sender, channel, certificate, appraised })
+                Ok(VerifiedConnection { url, http, channel, certificate, appraised })
             }
             (Covers::Firmware, FirmwareOnly::Refuse) => {
                 Err(Box::new(Refused::FirmwareOnly(Box::new(appraised))).into())
@@ -259,17 +256,15 @@ impl UnverifiedConnection {
     async fn fetch(&mut self, path: &str) -> Result<(StatusCode, Vec<u8>), ConnectError> {
         let (url, limit) = (self.url.clone(), limits::EVIDENCE_TIMEOUT);
         let request = head(&url, Method::GET, path)
-            .body(Full::default())
+            .body(Either::Left(Full::default()))
             .map_err(|_| ConnectError::NoBinding { url: url.clone(), what: "request path" })?;
-        let exchange = async {
-            let response = self.sender.send_request(request).await.map_err(BodyError::Broken)?;
-            let status = response.status();
-            Ok((status, read(response.into_body(), Exchange::BODY_BYTES_MAX).await?))
-        };
+        let exchange = exchange(&mut self.http, request, Exchange::BODY_BYTES_MAX);
         match timeout(limit, exchange).await {
-            Ok(Ok((status, body))) => Ok((status, body.to_vec())),
-            Ok(Err(BodyError::Broken(source))) => Err(ConnectError::Http { url, source }),
-            Ok(Err(BodyError::TooLong)) => {
+            Ok(Ok((head, body))) => Ok((head.status, body.to_vec())),
+            Ok(Err(Failed::NotSent(source) | Failed::Broken(source))) => {
+                Err(ConnectError::Http { url, source })
+            }
+            Ok(Err(Failed::TooLong)) => {
                 Err(ConnectError::TooLong { url, bytes_max: Exchange::BODY_BYTES_MAX })
             }
             Err(_) => Err(ConnectError::Timeout { url, what: "asked for evidence", limit }),
@@ -332,7 +327,7 @@ impl VerifiedConnection {
     /// Waits until a request can be sent; false where the other end has closed, or does not take
     /// the rest of the last request.
     pub(crate) async fn is_ready(&mut self) -> bool {
-        matches!(timeout(limits::REQUEST_TIMEOUT, self.sender.ready()).await, Ok(Ok(())))
+        matches!(timeout(limits::REQUEST_TIMEOUT, self.http.idle()).await, Ok(true))
     }
 
     /// Sends one request and reads its whole answer; one with a key only to an instance that
@@ -343,26 +338,15 @@ impl VerifiedConnection {
             return Err(SendError::NotServing { phase: phase.as_str() });
         }
         let request = request.to_http(&self.url)?;
-        timeout(limits::REQUEST_TIMEOUT, async {
-            let response = self.sender.try_send_request(request).await;
-            let response = response.map_err(|mut error| match error.take_message() {
-                Some(_unsent) => SendError::NotSent,
-                None => SendError::Lost(error.into_error()),
-            })?;
-            let (head, body) = response.into_parts();
-            let body = read(body, limits::BODY_BYTES_MAX).await.map_err(|error| match error {
-                BodyError::Broken(error) => SendError::Lost(error),
-                BodyError::TooLong => SendError::TooLong,
-            })?;
-            Ok(Answer::new(head.status, &head.headers, body))
-        })
-        .await
-        .map_err(|_| SendError::Timeout)?
+        let exchange = exchange(&mut self.http, request, limits::BODY_BYTES_MAX);
+        let (head, body) =
+            timeout(limits::REQUEST_TIMEOUT, exchange).await.map_err(|_| SendError::Timeout)??;
+        Ok(Answer::new(head.status, &head.headers, body))
     }
 }
 
 impl Request<'_> {
-    fn to_http(&self, url: &InstanceUrl) -> Result<hyper::Request<Full<Bytes>>, SendError> {
+    fn to_http(&self, url: &InstanceUrl) -> Result<hyper::Request<Outgoing>, SendError> {
         let mut head = head(url, self.method.clone(), &self.path);
         if let Some(key) = self.key {
             head = head.header(AUTHORIZATION, key.to_authorization());
@@ -377,7 +361,7 @@ impl Request<'_> {
                 Bytes::from_owner(json.clone())
             }
         };
-        head.body(Full::new(body)).map_err(|_| SendError::Path)
+        head.body(Either::Left(Full::new(body))).map_err(|_| SendError::Path)
     }
 }
 
@@ -403,21 +387,47 @@ fn head(url: &InstanceUrl, method: Method, path: &str) -> hyper::http::request::
         .header(ACCEPT, HeaderValue::from_static("application/json"))
 }
 
-enum BodyError {
+/// Why an answer is not there.
+enum Failed {
+    NotSent(hyper::Error),
     Broken(hyper::Error),
     TooLong,
 }
 
-/// A whole body, at most `bytes_max` bytes. Memory that the body outgrows is wiped before it is
-/// given back.
-async fn read(mut body: Incoming, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+impl From<Unanswered> for Failed {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotSent(_, error) => Self::NotSent(error),
+            Unanswered::Lost(error) => Self::Broken(error),
+        }
+    }
+}
+
+impl From<Failed> for SendError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::NotSent(_) => Self::NotSent,
+            Failed::Broken(error) => Self::Lost(error),
+            Failed::TooLong => Self::TooLong,
+        }
+    }
+}
+
+/// The whole answer to a request, its body at most `bytes_max` bytes. Memory that the body outgrows
+/// is wiped before it is given back.
+async fn exchange(
+    http: &mut Http,
+    request: hyper::Request<Outgoing>,
+    bytes_max: usize,
+) -> Result<(Parts, Zeroizing<Vec<u8>>), Failed> {
+    let (head, mut body) = http.send(request).await?.into_parts();
     let mut whole = Zeroizing::new(Vec::with_capacity(8 * 1024));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(BodyError::Broken)?;
+    while let Some(frame) = poll_fn(|context| http.poll_frame(&mut body, context)).await {
+        let frame = frame.map_err(Failed::Broken)?;
         let Some(data) = frame.data_ref() else { continue };
         let len = whole.len() + data.len();
         if len > bytes_max {
-            return Err(BodyError::TooLong);
+            return Err(Failed::TooLong);
         }
         if len > whole.capacity() {
             let mut larger = Zeroizing::new(Vec::with_capacity(2 * len));
@@ -426,5 +436,5 @@ async fn read(mut body: Incoming, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>
         }
         whole.extend_from_slice(data);
     }
-    Ok(whole)
+    Ok((head, whole))
 }

@@ -24,6 +24,10 @@ pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// hyper's read buffer, which holds an answer's whole head: our server's heads are under 2 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// hyper's read and write buffers of a connection: a few TLS records each way. A body's length does
+/// not matter to them.
+pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
 /// A secret's value, as the API limits it (64 KiB of UTF-8).
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 
