@@ -324,6 +324,11 @@ impl VerifiedConnection {
         X509::from_der(&self.certificate)?.to_pem()
     }
 
+    /// For requests that come from elsewhere. The caller makes sure that the instance serves.
+    pub(crate) fn http(&mut self) -> &mut Http {
+        &mut self.http
+    }
+
     /// Waits until a request can be sent; false where the other end has closed, or does not take
     /// the rest of the last request.
     pub(crate) async fn is_ready(&mut self) -> bool {

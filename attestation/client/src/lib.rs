@@ -9,6 +9,7 @@ pub mod files;
 pub mod limits;
 pub mod owner;
 pub mod profile;
+pub mod proxy;
 pub mod secret;
 mod tls;
 pub mod url;

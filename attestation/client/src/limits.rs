@@ -49,3 +49,60 @@ pub const PAGE_ITEMS_MAX: usize = 100;
 /// Walks over all pages in search of a name while others delete: a deletion moves items to pages
 /// that were already read, so a walk that saw the total change is repeated.
 pub const WALKS_MAX: usize = 3;
+
+// The proxy.
+
+/// Connections to the instance: it carries out a few requests at a time for each of its cores, and
+/// each connection costs it a share of a report.
+pub const PROXY_UPSTREAMS_MAX: usize = 64;
+
+/// Connections of callers: with the instance's they stay below the 1024 open files that a process
+/// may have unless told otherwise. Further callers wait in the listener's queue.
+pub const PROXY_CALLERS_MAX: usize = 512;
+
+/// Requests that wait for a connection to the instance: four for each that there may be.
+pub const PROXY_WAITING_MAX: usize = 256;
+
+/// How long a request waits for a connection: opening and verifying one takes at most 50 s, mostly
+/// far below one, and nobody gains from a longer queue.
+pub const PROXY_WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection to the instance that nobody used for so long is closed; the server closes it after
+/// 75 s, and a request that meets that is lost.
+pub const PROXY_IDLE_MAX: Duration = Duration::from_secs(50);
+
+/// How often idle connections are looked at; with [`PROXY_IDLE_MAX`] well below the server's 75 s.
+pub const PROXY_SWEEP: Duration = Duration::from_secs(10);
+
+/// After this a busy connection is verified anew, that is, replaced: a policy that has ended or a
+/// chip that was revoked is noticed within this time.
+pub const PROXY_CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
+
+/// The rest of a request whose answer came early: the server reads and drops it for 5 s.
+pub const PROXY_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The TLS handshake with a caller.
+pub const PROXY_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From a caller's last answer, or its connecting, to the end of its next request's head: clients
+/// keep connections for about this long, and a slow head holds no more than an idle connection does.
+pub const PROXY_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A request's head, as the server limits it and curl does not exceed it.
+pub const PROXY_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Between two parts of a body, either way, and for a caller to take any byte of an answer.
+pub const PROXY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// From a request's start to its answer's head: the longest call of the API, a function's, may run
+/// 300 s; its body may take 30 s to come.
+pub const PROXY_ANSWER_TIMEOUT: Duration = Duration::from_secs(345);
+
+/// How often a request is taken to a connection that turns out to be closed before a byte left.
+pub const PROXY_ATTEMPTS: usize = 3;
+
+/// How long requests in flight may take to end once the proxy was told to stop.
+pub const PROXY_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A caller's own `X-Request-ID`, as the API limits it.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::time::UnixTime;
 
+use crate::cli::proxy;
+
 /// Store secrets in a confidential virtual machine, after verifying that it is one.
 ///
 /// Every command checks the machine's evidence on its own TLS connection before it sends a key or a
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Show a raw attestation report, and check it against certificates, offline
     Report(Report),
+    /// Lead any HTTP client on this machine to the instance, over verified connections
+    Proxy(proxy::Arguments),
 }
 
 #[derive(Args, Debug)]

@@ -6,6 +6,7 @@ mod claim;
 mod fields;
 mod keys;
 mod outcome;
+mod proxy;
 mod refusal;
 mod report;
 mod secrets;
@@ -115,14 +116,16 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
         }
         Command::Verify(verify) => (verify.instance.as_deref(), ProfileUse::Read),
         Command::Claim(claim) => (claim.instance.as_deref(), ProfileUse::Write),
-        Command::Secrets(_) | Command::Keys(_) | Command::Report(_) => (None, ProfileUse::Read),
+        Command::Secrets(_) | Command::Keys(_) | Command::Report(_) | Command::Proxy(_) => {
+            (None, ProfileUse::Read)
+        }
     };
     let settings = Settings::resolve(global, url, environment, profile_use)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(Failure::error)?;
+    let mut runtime = match command {
+        Command::Proxy(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_io().enable_time().build().map_err(Failure::error)?;
     let background = settings.background(global);
     let shown = runtime.block_on(async {
         match command {
@@ -130,6 +133,7 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
             Command::Claim(claim) => claim::run(claim, settings, environment).await,
             Command::Secrets(secrets) => secrets::run(secrets, Session::new(settings)?).await,
             Command::Keys(keys) => keys::run(keys, Session::new(settings)?).await,
+            Command::Proxy(proxy) => proxy::run(proxy, settings, global.json).await,
             Command::Report(_) => Err(Failure::usage("report needs no instance")),
         }
     });

@@ -79,13 +79,7 @@ impl Session {
         announce(&self.settings.url, connection);
         let phase = &connection.appraised().claims().phase;
         let ClaimPhase::Serving { instance_key, .. } = *phase else {
-            let told = "and so has not proven its instance key: no key is sent to it";
-            let failure =
-                Failure::error(format!("{} is {} {told}", self.settings.url, phase.as_str()));
-            return Err(failure.advice(match phase {
-                ClaimPhase::Unclaimed => "an unclaimed instance is taken with `neo-secrets claim`",
-                _ => "GET /readyz says why it is not ready",
-            }));
+            return Err(not_serving(&self.settings.url, phase.as_str()));
         };
         if !pinned && self.settings.pins_first_use() {
             self.settings.keep_pin(instance_key)?;
@@ -95,12 +89,21 @@ impl Session {
     }
 }
 
+/// A verified instance that has no key to prove.
+pub(crate) fn not_serving(url: &InstanceUrl, phase: &str) -> Failure {
+    let told = "and so has not proven its instance key: no key is sent to it";
+    Failure::error(format!("{url} is {phase} {told}")).advice(match phase {
+        "unclaimed" => "an unclaimed instance is taken with `neo-secrets claim`",
+        _ => "GET /readyz says why it is not ready",
+    })
+}
+
 /// The status line of a verified connection, on stderr.
 pub(crate) fn announce(url: &InstanceUrl, connection: &VerifiedConnection) {
     terminal::note(&status_line(url, connection.appraised()));
 }
 
-fn status_line(url: &InstanceUrl, appraised: &Appraised) -> String {
+pub(crate) fn status_line(url: &InstanceUrl, appraised: &Appraised) -> String {
     let product = appraised.report().product();
     let version = appraised.claims().image_version.as_str();
     let mut line = match appraised.provenance() {

@@ -22,6 +22,7 @@ use crate::connection::FirmwareOnly;
 use crate::files::{self, FileError};
 use crate::limits;
 use crate::profile::{self, Profile, ProfileError};
+use crate::proxy::{NoConnection, Proxy};
 use crate::url::InstanceUrl;
 
 /// What is known before anything is sent: a flag goes before the environment, and that before the
@@ -167,6 +168,11 @@ impl Settings {
     pub(crate) fn client(&self) -> Result<AttestedClient, Failure> {
         AttestedClient::new(self.url.clone(), self.trust.clone(), self.firmware_only, system_time)
             .map_err(Failure::error)
+    }
+
+    /// A proxy that has verified a connection against these settings.
+    pub(crate) async fn proxy(&self) -> Result<Proxy, NoConnection> {
+        Proxy::connect(self.url.clone(), self.trust.clone(), self.firmware_only, system_time).await
     }
 
     /// A profile of these settings with this pin and key file.
