@@ -56,7 +56,7 @@ use crate::connection::FirmwareOnly;
 use crate::limits;
 use crate::url::InstanceUrl;
 use gate::Gate;
-use patience::Patient;
+use patience::{Patience, Patient};
 use pool::Pool;
 use service::Service;
 
@@ -127,7 +127,8 @@ impl Proxy {
                     let (service, stopped) = (service.clone(), stopped.clone());
                     let tls = tls.clone();
                     tokio::spawn(async move {
-                        let stream = Patient::new(stream);
+                        let patience = Patience::new(limits::PROXY_STALL_TIMEOUT);
+                        let stream = Patient::new(stream, patience);
                         match tls {
                             None => converse(stream, service, stopped).await,
                             Some(tls) => {
@@ -191,3 +192,6 @@ where
     }
     let _ended = connection.await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,9 @@ pub(super) fn upload(body: Incoming) -> Outgoing {
     if body.is_end_stream() {
         return Either::Left(Full::default());
     }
-    Either::Right(Upload { body, patience: Patience::default() }.boxed_unsync())
+    Either::Right(
+        Upload { body, patience: Patience::new(limits::PROXY_STALL_TIMEOUT) }.boxed_unsync(),
+    )
 }
 
 struct Upload {
@@ -70,7 +72,7 @@ pub(super) struct Download {
 
 impl Download {
     pub(super) fn new(body: Incoming, upstream: Upstream, pool: Arc<Pool>) -> Self {
-        let patience = Patience::default();
+        let patience = Patience::new(limits::PROXY_STALL_TIMEOUT);
         let mut download = Self { body, upstream: Some(upstream), pool, patience };
         if download.body.is_end_stream() {
             download.end();

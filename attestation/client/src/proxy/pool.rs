@@ -45,7 +45,8 @@ pub enum NoConnection {
 
 /// A verified connection to the pinned instance, which has proven its key on it.
 pub(super) struct Upstream {
-    connection: VerifiedConnection,
+    /// Boxed: it has kilobytes, and goes from hand to hand with each request.
+    connection: Box<VerifiedConnection>,
     opened: Instant,
     _slot: OwnedSemaphorePermit,
 }
@@ -214,7 +215,7 @@ impl Pool {
         match opened {
             Ok((connection, instance_key)) => {
                 state.record.verified(connection.appraised(), now);
-                let opened = Instant::now();
+                let (connection, opened) = (Box::new(connection), Instant::now());
                 Ok((Upstream { connection, opened, _slot: slot }, instance_key))
             }
             Err(error) => {
