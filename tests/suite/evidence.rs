@@ -69,7 +69,7 @@ fn amds_roots_are_refused_beside_a_simulated_one_and_the_other_way_round() {
 }
 
 /// Relays HTTP over its own TLS, as a man in the middle does who has no key of the appliance's.
-fn relay(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+pub(crate) fn relay(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     use openssl::ssl::{SslAcceptor, SslConnector, SslMethod, SslVerifyMode};
     let key = PKey::from_ec_key(
         openssl::ec::EcKey::generate(

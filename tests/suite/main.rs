@@ -12,6 +12,7 @@ mod keys;
 mod metrics;
 mod openapi;
 mod production;
+mod proxy;
 mod reference;
 mod rules;
 mod run;
