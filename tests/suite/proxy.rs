@@ -1,10 +1,10 @@
 //! `neo-secrets proxy`, as programs that know nothing of evidence use it, and as it is attacked.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
-use neo_secrets_tests::appliance::{Appliance, Claimed, Home, program};
-use neo_secrets_tests::http::Answer;
+use neo_secrets_tests::appliance::{Appliance, Claimed, Home};
 use neo_secrets_tests::proxy::{Path, Proxy, log_of, parse};
 use serde_json::json;
 
@@ -19,6 +19,13 @@ fn start(home: &Home) -> (Appliance<'_>, Claimed) {
     let claimed = appliance.claim();
     std::fs::write(home.path("admin.key"), format!("{}\n", claimed.admin)).unwrap();
     (appliance, claimed)
+}
+
+/// Starts an instance, and waits until it has looked at its store.
+fn started(home: &Home) -> Appliance<'_> {
+    let appliance = home.start();
+    while appliance.state().contains("starting") {}
+    appliance
 }
 
 fn pin(claimed: &Claimed) -> &str {
@@ -237,14 +244,14 @@ fn a_restart_is_verified_anew_and_another_image_or_instance_is_refused() {
     assert_eq!(list().status, 200);
     appliance.kill();
     list().error(502, "UPSTREAM_UNREACHABLE");
-    let appliance = home.start();
+    let appliance = started(&home);
     path.lead_to(appliance.addr);
     assert_eq!(list().status, 200, "the same instance again");
     appliance.kill();
 
     let chip = std::fs::read(home.path("chip/chip.json")).unwrap();
     home.relaunch(|settings| settings.guest.measurement.0[0] ^= 1);
-    let appliance = home.start();
+    let appliance = started(&home);
     path.lead_to(appliance.addr);
     let error = list().error(502, "EVIDENCE_REFUSED");
     assert_eq!(
@@ -256,7 +263,7 @@ fn a_restart_is_verified_anew_and_another_image_or_instance_is_refused() {
     std::fs::write(home.path("chip/chip.json"), chip).unwrap();
     let store = std::fs::read(home.store()).unwrap();
     std::fs::remove_file(home.store()).unwrap();
-    let appliance = home.start();
+    let appliance = started(&home);
     path.lead_to(appliance.addr);
     assert_eq!(list().error(502, "EVIDENCE_REFUSED")["details"]["step"], 11, "unclaimed");
     let other = appliance.claim();
@@ -267,7 +274,7 @@ fn a_restart_is_verified_anew_and_another_image_or_instance_is_refused() {
     appliance.kill();
 
     std::fs::write(home.store(), store).unwrap();
-    let appliance = home.start();
+    let appliance = started(&home);
     path.lead_to(appliance.addr);
     assert_eq!(list().status, 200, "the first instance again");
     let verifications = &proxy.status()["verifications"];
@@ -348,18 +355,119 @@ fn what_could_be_read_as_two_requests_is_refused() {
         ("a long target", "431", line(&format!("GET /{long} HTTP/1.1"))),
     ];
     let before = answered(&appliance, &claimed.owner);
+    let mut behind = 0;
     for (what, status, bytes) in &cases {
         let answers = proxy.raw(bytes.as_bytes());
-        assert_eq!(statuses(&answers).first(), Some(status), "{what}: {answers}");
-        let later = statuses(&answers).len() - 1;
-        // What comes behind a whole head that we refuse ourselves is the next request.
-        assert!(later <= 1, "{what}: {answers}");
+        let (first, rest) =
+            statuses(&answers).split_first().map(|(f, r)| (*f, r.to_vec())).unwrap();
+        assert_eq!(first, *status, "{what}: {answers}");
+        // Behind a head that is whole, and that we refuse ourselves, comes the next request.
+        assert!(rest.is_empty() || rest == ["200"], "{what}: {answers}");
+        behind += rest.len();
     }
-    println!("{} of {} were answered", answered(&appliance, &claimed.owner) - before, cases.len());
+    let seen = answered(&appliance, &claimed.owner) - before;
+    assert_eq!(usize::try_from(seen), Ok(behind), "only those behind reached the instance");
     in_step(&proxy, &claimed);
 }
 
+#[test]
+fn what_could_be_read_in_two_ways_reaches_the_instance_as_one_request() {
+    let home = Home::usual();
+    let (appliance, claimed) = start(&home);
+    let proxy = Proxy::start(&home, &appliance.url(), pin(&claimed), &[]);
+    let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let post = |lines: &str, body: &str| {
+        format!("POST /v1/secrets HTTP/1.1\r\n{HOST}{lines}\r\n{body}{next}")
+    };
+    let get =
+        |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\n{HOST}{lines}\r\n{next}");
+    let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    let (length, chunked) = ("Content-Length: 4\r\n", "Transfer-Encoding: chunked\r\n");
+    let cases: [(&str, &[&str], String); 16] = [
+        // The caller has to be told so by the end of its connection.
+        ("length, then chunked", &["401"], post(&[length, chunked].concat(), "0\r\n\r\n")),
+        ("chunked, then length", &["401"], post(&[chunked, length].concat(), "0\r\n\r\n")),
+        ("the same length twice", &["401", "200"], post(&length.repeat(2), "four")),
+        ("a length with zeros", &["401", "200"], post("Content-Length: 004\r\n", "four")),
+        ("a chunk's extension", &["401", "200"], post(chunked, "1;a=\"b\"\r\nx\r\n0\r\n\r\n")),
+        ("trailers", &["401", "200"], post(chunked, "0\r\nContent-Length: 9\r\n\r\n")),
+        (
+            "a length that is hidden",
+            &["401", "200"],
+            post(&format!("{length}Connection: content-length, host\r\n"), "four"),
+        ),
+        (
+            "a coding that is hidden",
+            &["401", "200"],
+            post(&format!("{chunked}Connection: transfer-encoding\r\n"), "0\r\n\r\n"),
+        ),
+        ("a body of a GET", &["200", "200"], get("/healthz", "Content-Length: 0\r\n")),
+        (
+            "lines ended by LF",
+            &["200", "200"],
+            format!("GET /healthz HTTP/1.1\nHost: localhost\n\n{next}"),
+        ),
+        ("an empty line before", &["200", "200"], format!("\r\n{}", get("/healthz", ""))),
+        (
+            "a line end in the query",
+            &["404", "200"],
+            get("/x?a=%0d%0aX:%20y%0d%0a%0d%0aGET%20/", ""),
+        ),
+        ("two slashes", &["404", "200"], get("//evil.example/healthz", "")),
+        ("a fragment", &["200", "200"], get("/healthz#/v1/secrets", "")),
+        ("a websocket", &["200", "200"], get("/healthz", websocket)),
+        ("another protocol", &["200", "200"], get("/healthz", h2c)),
+    ];
+    for (what, expected, bytes) in &cases {
+        let before = answered(&appliance, &claimed.owner);
+        let answers = proxy.raw(bytes.as_bytes());
+        assert_eq!(statuses(&answers), *expected, "{what}: {answers}");
+        let seen = answered(&appliance, &claimed.owner) - before;
+        assert_eq!(usize::try_from(seen), Ok(expected.len()), "{what}");
+    }
+    in_step(&proxy, &claimed);
+}
+
+#[test]
+fn a_body_that_breaks_off_is_no_request() {
+    let home = Home::usual();
+    let (appliance, claimed) = start(&home);
+    let proxy = Proxy::start(&home, &appliance.url(), pin(&claimed), &[]);
+    let secret = json!({"name": "cut", "value": "x"}).to_string();
+    let chunk = format!("{:x}\r\n{secret}\r\n", secret.len());
+    let chunked = |body: &str| {
+        let head = format!("POST /v1/secrets HTTP/1.1\r\n{}", with_key(&claimed.admin));
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{body}")
+    };
+    for (what, body) in [
+        ("no number", format!("{chunk}zz\r\n")),
+        ("a signed number", format!("{chunk}+0\r\n\r\n")),
+        ("a number too large", format!("{chunk}fffffffffffffffff\r\n")),
+        ("a chunk longer than it says", format!("1\r\n{secret}\r\n0\r\n\r\n")),
+        ("a chunk's line ended by LF", format!("{chunk}0\n\n")),
+        ("a bare CR after a chunk", format!("{:x}\r\n{secret}\rx0\r\n\r\n", secret.len())),
+        ("no colon in a trailer", format!("{chunk}0\r\ntrailer\r\n\r\n")),
+    ] {
+        let answers = proxy.raw(chunked(&body).as_bytes());
+        assert!(matches!(statuses(&answers)[..], [] | ["400"]), "{what}: {answers}");
+    }
+    // The caller is gone before the end.
+    for body in [chunk.as_str(), &chunk[..9]] {
+        proxy.connect().write_all(chunked(body).as_bytes()).unwrap();
+    }
+    let short = format!("Content-Length: {}\r\n", secret.len() + 1);
+    let short =
+        format!("POST /v1/secrets HTTP/1.1\r\n{}{short}\r\n{secret}", with_key(&claimed.admin));
+    proxy.connect().write_all(short.as_bytes()).unwrap();
+    in_step(&proxy, &claimed);
+    let list = proxy.call("GET", "/v1/secrets", &with_key(&claimed.admin), "").json();
+    assert_eq!(list["pagination"]["total"], 0, "{list}");
+}
+
 /// Each answer is the one to its own request.
+#[track_caller]
 fn in_step(proxy: &Proxy, claimed: &Claimed) {
     for number in 0..100 {
         let id = format!("in-step-{number}");
@@ -367,4 +475,161 @@ fn in_step(proxy: &Proxy, claimed: &Claimed) {
         let answer = proxy.call("GET", "/v1/secrets", &headers, "");
         assert_eq!((answer.status, answer.header("x-request-id")), (200, Some(id.as_str())));
     }
+}
+
+#[test]
+fn a_web_page_cannot_use_it() {
+    let home = Home::usual();
+    let (appliance, claimed) = start(&home);
+    let proxy = Proxy::start(&home, &appliance.url(), pin(&claimed), &[]);
+    let before = answered(&appliance, &claimed.owner);
+    let key = format!("Authorization: Bearer {}\r\n", claimed.admin);
+    let port = proxy.addr.port();
+    for headers in [
+        // After a rebinding, the browser believes that the page's own name leads here.
+        format!("Host: evil.example:{port}\r\nSec-Fetch-Site: same-origin\r\n"),
+        format!("Host: evil.example:{port}\r\nOrigin: http://evil.example:{port}\r\n"),
+        "Host: evil.example\r\n".to_owned(),
+        format!("{HOST}Origin: http://evil.example\r\n"),
+        format!("{HOST}Origin: http://localhost:3000\r\n"),
+        format!("{HOST}Origin: null\r\n"),
+        format!("{HOST}Sec-Fetch-Site: cross-site\r\n"),
+        format!("{HOST}Sec-Fetch-Site: same-site\r\n"),
+    ] {
+        for (method, target) in [
+            ("GET", "/v1/secrets"),
+            ("POST", "/v1/secrets"),
+            ("OPTIONS", "/v1/secrets"),
+            ("GET", "/_proxy/status"),
+        ] {
+            let answer = proxy.call(method, target, &format!("{headers}{key}"), "");
+            answer.error(403, "FORBIDDEN");
+            let cors = answer.headers.iter().any(|(name, _)| name.starts_with("access-control"));
+            assert!(!cors, "{headers}");
+        }
+    }
+    assert_eq!(answered(&appliance, &claimed.owner), before, "nothing reached the instance");
+    let own = format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n{key}");
+    assert_eq!(proxy.call("GET", "/v1/secrets", &own, "").status, 200);
+}
+
+#[test]
+fn its_own_paths_stay_here_and_the_status_shows_no_key() {
+    let home = Home::usual();
+    let (appliance, claimed) = start(&home);
+    let proxy = Proxy::start(&home, &appliance.url(), pin(&claimed), &["--verbose"]);
+    let body = json!({"name": "seen-name", "value": "seen-value"}).to_string();
+    let made = proxy.call("POST", "/v1/secrets", &with_key(&claimed.admin), &body);
+    assert_eq!(made.status, 201);
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let get = |target: &str| proxy.call("GET", target, &with_key(&claimed.admin), "");
+    assert_eq!(get(&format!("/v1/secrets/{id}?x=seen-query")).status, 400);
+    assert_eq!(get("/v1/secrets/seen-name").status, 404);
+    let before = answered(&appliance, &claimed.owner);
+    for path in ["/_proxy", "/_proxy/", "/_proxy/x", "/_proxy/status/"] {
+        get(path).error(404, "NOT_FOUND");
+    }
+    proxy.call("POST", "/_proxy/status", HOST, "").error(405, "METHOD_NOT_ALLOWED");
+    assert_eq!(answered(&appliance, &claimed.owner), before);
+    let status = proxy.status();
+    for (field, expected) in [
+        ("url", json!(appliance.url())),
+        ("instanceKey", json!(pin(&claimed))),
+        ("simulated", json!(true)),
+        ("connections", json!({"open": 1, "idle": 1, "max": 64, "requestsWaiting": 0})),
+    ] {
+        assert_eq!(status[field], expected, "{status}");
+    }
+    let verified = &status["verifications"];
+    assert_eq!((&verified["done"], &verified["failed"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&verified["last"]["product"], &verified["lastRefusal"]),
+        (&json!("Genoa"), &json!(null))
+    );
+    let log = log_of(&home);
+    assert!(log.contains("SIMULATED"), "{log}");
+    for line in ["POST /v1/secrets 201 ", "GET /v1/secrets/* 404 ", "GET /_proxy/* 404 "] {
+        assert!(log.contains(line), "{line:?} is not in {log}");
+    }
+    for secret in [&claimed.admin[..], &id, "seen-name", "seen-value", "seen-query", "neo_"] {
+        assert!(!log.contains(secret), "{secret} is in {log}");
+        assert!(!status.to_string().contains(secret), "{secret} is in {status}");
+    }
+}
+
+#[test]
+fn it_listens_to_the_network_only_with_tls_or_by_name_and_starts_only_with_a_pin() {
+    let home = Home::usual();
+    let (appliance, claimed) = start(&home);
+    let url = appliance.url();
+    let files = ["--reference", "client/reference.json", "--policy", "client/policy.json"];
+    let root = ["--trust-simulated", "client/simulated-root.der", "--url", &url];
+    let run = |options: &[&str]| {
+        home.cli(&[&["proxy", "--listen", "0.0.0.0:0"], &files[..], &root, options].concat(), "")
+    };
+    let pinned = ["--pin", pin(&claimed)];
+    run(&pinned).says(2, &["in the clear", "--plain-http-on-network", "--tls"]);
+    run(&[]).says(2, &["no instance key is pinned"]);
+    run(&["--tls", "--pin", pin(&claimed)]).says(2, &["--write-cert"]);
+    run(&["--tls-cert", "a", "--pin", pin(&claimed)]).says(2, &["--tls-key"]);
+    let other = data_encoding::BASE64.encode(&[5; 32]);
+    let network = "--plain-http-on-network";
+    run(&[network, "--pin", &other]).says(3, &["step 11", &other]);
+    let (relay, _) = relay(appliance.addr);
+    let relay = format!("https://localhost:{}", relay.port());
+    let relayed = ["proxy", "--listen", "127.0.0.1:0", "--url", &relay];
+    home.cli(&[&relayed, &files[..], &root[..2], &pinned].concat(), "").says(3, &["step 6"]);
+    let proxy = Proxy::start(&home, &url, pin(&claimed), &[]);
+    let taken = proxy.addr.to_string();
+    let second = ["proxy", "--listen", &taken, "--url", &url];
+    home.cli(&[&second, &files[..], &root[..2], &pinned].concat(), "").says(1, &[&taken]);
+}
+
+#[test]
+fn sigterm_lets_a_running_request_end() {
+    let home = Home::usual();
+    let (appliance, claimed) = start(&home);
+    let proxy = Proxy::start(&home, &appliance.url(), pin(&claimed), &[]);
+    let body = json!({"name": "late", "value": "x"}).to_string();
+    let (mut running, addr) = (proxy.connect(), proxy.addr);
+    let length = format!("Content-Length: {}\r\n", body.len());
+    let expect = "Expect: 100-continue\r\n";
+    let head = format!("POST /v1/secrets HTTP/1.1\r\n{}", with_key(&claimed.admin));
+    running.write_all(format!("{head}{length}{expect}\r\n").as_bytes()).unwrap();
+    let mut asked = [0; 25];
+    running.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let ended = std::thread::spawn(move || proxy.terminate());
+    // It takes no new connections from the signal on.
+    while TcpStream::connect(addr).is_ok() {}
+    running.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    running.read_to_string(&mut answer).unwrap();
+    let answer = parse(&answer);
+    assert_eq!((answer.status, answer.header("connection")), (201, Some("close")));
+    assert!(ended.join().unwrap().success());
+}
+
+#[test]
+fn many_callers_lose_no_write_and_none_is_done_twice() {
+    let home = Home::usual();
+    let (appliance, claimed) = start(&home);
+    let proxy = Proxy::start(&home, &appliance.url(), pin(&claimed), &[]);
+    std::thread::scope(|scope| {
+        for caller in 0..80 {
+            let (proxy, key) = (&proxy, &claimed.admin);
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let body = json!({"name": format!("n-{caller}-{number}"), "value": "x"});
+                    let made = proxy.call("POST", "/v1/secrets", &with_key(key), &body.to_string());
+                    assert_eq!(made.status, 201);
+                }
+            });
+        }
+    });
+    let list = proxy.call("GET", "/v1/secrets", &with_key(&claimed.admin), "").json();
+    assert_eq!(list["pagination"]["total"], 800);
+    let status = proxy.status();
+    assert!(status["connections"]["open"].as_u64().unwrap() <= 64, "{status}");
+    assert_eq!(status["verifications"]["failed"], 0);
 }

@@ -56,7 +56,11 @@ impl From<&NoConnection> for Problem {
 
 fn refusal(refused: &Refused) -> Problem {
     match refused {
-        // No evidence came, so none was refused.
+        // No evidence came, so none was refused: it is starting, busy or draining, or nothing of
+        // ours answers there.
+        Refused::Evidence(refusal @ Refusal::Answer { status: 429 | 503, .. }) => {
+            Problem::Unavailable(refusal.to_string())
+        }
         Refused::Evidence(refusal @ Refusal::Answer { .. }) => {
             Problem::Unreachable(refusal.to_string())
         }
