@@ -113,7 +113,7 @@ impl Pool {
             slots: Arc::new(Semaphore::new(limits::PROXY_UPSTREAMS_MAX)),
             state: Mutex::default(),
         };
-        let slot = pool.slots.clone().acquire_owned().await.map_err(|_| NoConnection::Late)?;
+        let slot = pool.slots.clone().try_acquire_owned().expect("none was taken yet");
         let (first, instance_key) = pool.open(slot).await?;
         pool.trust.pin = Pin::InstanceKey(instance_key);
         let appraised = first.appraised().clone();

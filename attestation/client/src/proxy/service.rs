@@ -200,11 +200,13 @@ const WORDS: [&str; 25] = [
     "certificates",
     "claim",
     "crl",
+    "endorsements",
     "executions",
     "functions",
     "healthz",
     "invoke",
     "metrics",
+    "openapi.json",
     "readyz",
     "rollback",
     "rotate",
@@ -214,8 +216,6 @@ const WORDS: [&str; 25] = [
     "v1",
     "value",
     "versions",
-    "endorsements",
-    "openapi.json",
 ];
 
 /// A path with its words of the API; the rest could be anything that a caller took for a path, a

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use http_body_util::{Either, Full};
 use neo_secrets_attestation::appraise::Pin;
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::exchange::Trust;
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::connection::OpenError;
+use crate::connection::http::Unanswered;
 use crate::tests::host::{self, Evidence, Host, Reply};
 
 /// A proxy that serves until this is dropped, or stopped.
@@ -290,4 +292,21 @@ async fn told_to_stop_it_ends_what_runs_and_takes_nothing_new() {
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(rest.ends_with(b"{}"));
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_that_meets_a_closed_connection_comes_back_unsent() {
+    let host = Host::start(vec![Evidence::Genuine], vec![Reply::OkAndClose("{}")]).await;
+    let proxy = connect(&host, host.trust()).await.ok().unwrap();
+    let mut upstream = proxy.pool.take().await.ok().unwrap();
+    let request = || {
+        let request = hyper::Request::post("/v1/secrets").header("host", "x");
+        request.body(Either::Left(Full::from("{}"))).unwrap()
+    };
+    let answer = upstream.http().send(request()).await.ok().unwrap();
+    assert_eq!(answer.status(), 200);
+    host.closed_connections(1).await;
+    let unsent = upstream.http().send(request()).await.err().unwrap();
+    assert!(matches!(unsent, Unanswered::NotSent(..)));
+    assert_eq!(host.count("POST"), 1);
 }
