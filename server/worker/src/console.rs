@@ -1,0 +1,78 @@
+//! An invocation's log: bounded in lines and bytes, and it says where it was cut.
+
+use std::cell::{Cell, RefCell};
+
+use neo_secrets_worker_protocol::{Field, Level, LogBounds, ToServer, limits};
+
+/// What may still be logged.
+pub(crate) struct Log {
+    left: RefCell<LogBounds>,
+    closed: Cell<bool>,
+}
+
+/// What a line that does not fit leaves behind.
+const REST: &str = "The log is full: the rest is left out.";
+
+impl Log {
+    pub(crate) fn new(bounds: LogBounds) -> Self {
+        Self { left: RefCell::new(bounds), closed: Cell::new(false) }
+    }
+
+    /// The message for this line: the line, or that the rest is left out, or none.
+    pub(crate) fn line(&self, level: Level, text: String) -> Option<ToServer> {
+        if self.closed.get() {
+            return None;
+        }
+        let text = clipped(text, limits::LOG_LINE);
+        let mut left = self.left.borrow_mut();
+        let lines = left.lines.checked_sub(1);
+        let bytes = u32::try_from(text.len()).ok().and_then(|len| left.bytes.checked_sub(len));
+        if let (Some(lines), Some(bytes)) = (lines, bytes) {
+            *left = LogBounds { lines, bytes };
+            return Some(ToServer::Log { level, text });
+        }
+        self.closed.set(true);
+        Some(ToServer::Log { level: Level::Warn, text: REST.to_owned() })
+    }
+}
+
+/// The text, cut to the field's length; a cut one says so by an ellipsis.
+pub(crate) fn clipped(mut text: String, field: Field) -> String {
+    const ELLIPSIS: &str = "…";
+    if text.len() > field.max {
+        text.truncate(text.floor_char_boundary(field.max.saturating_sub(ELLIPSIS.len())));
+        text.push_str(ELLIPSIS);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(log: &Log, lines: &[&str]) -> Vec<String> {
+        let messages = lines.iter().filter_map(|line| log.line(Level::Info, (*line).to_owned()));
+        messages
+            .map(|message| match message {
+                ToServer::Log { text, .. } => text,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_rest_is_left_out_once() {
+        let log = Log::new(LogBounds { lines: 2, bytes: 100 });
+        assert_eq!(texts(&log, &["a", "b", "c", "d"]), ["a", "b", REST]);
+        let log = Log::new(LogBounds { lines: 9, bytes: 3 });
+        assert_eq!(texts(&log, &["aa", "bb", "c"]), ["aa", REST]);
+        assert!(REST.len() <= limits::LOG_REST_BYTES);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let log = Log::new(LogBounds { lines: 1, bytes: 100_000 });
+        let [line] = texts(&log, &[&"ä".repeat(20_000)]).try_into().unwrap();
+        assert!(line.len() <= limits::LOG_LINE.max && line.ends_with("ä…"));
+    }
+}

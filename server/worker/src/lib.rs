@@ -1,0 +1,45 @@
+//! The function worker: a JavaScript engine in a process of its own. It puts itself into a sandbox
+//! before it reads a byte, holds no key, and reaches nothing but the one socket that it was given.
+//!
+//! `README.md` says what the sandbox refuses, what code is given and what the messages are.
+#![deny(unsafe_code)]
+
+mod channel;
+mod console;
+mod crypto;
+mod engine;
+mod host;
+mod invocation;
+mod limits;
+mod prelude;
+pub mod sandbox;
+mod syntax;
+mod text;
+mod timers;
+mod web;
+mod worker;
+
+use std::process::ExitCode;
+
+use channel::Channel;
+use worker::Worker;
+
+/// The whole program: sandbox, then messages, until the server closes its end.
+#[must_use]
+pub fn main() -> ExitCode {
+    if std::env::args_os().len() > 1 {
+        eprintln!("neo-secrets-worker takes no arguments: the server starts it");
+        return ExitCode::from(2);
+    }
+    engine::read_time_zone();
+    let sandboxed = match sandbox::lockdown() {
+        Ok(sandboxed) => sandboxed,
+        Err(error) => {
+            eprintln!("neo-secrets-worker: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Nothing is left to write to, and writing elsewhere than to the socket ends the process.
+    std::panic::set_hook(Box::new(|_| {}));
+    Worker::new(Channel::new(sandboxed)).serve()
+}

@@ -1,0 +1,4 @@
+//! Drives the real worker over a socket pair, as the server does.
+
+mod driver;
+mod forms;
