@@ -1,4 +1,5 @@
 //! Drives the real worker over a socket pair, as the server does.
 
 mod driver;
+mod escape;
 mod forms;
