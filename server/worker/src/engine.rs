@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rquickjs::{Context, Ctx, Object, Persistent, Result, Runtime};
 
 use crate::host::Host;
-use crate::limits::{FAREWELL_MEMORY_BYTES, FAREWELL_TIME, MEMORY_FULL_SLACK, STACK_BYTES};
+use crate::limits::{FAREWELL_MEMORY_BYTES, FAREWELL_TIME, STACK_BYTES};
+use crate::memory::{Limited, Memory};
 use crate::prelude::Prelude;
 
 /// A fresh realm, with what code finds in it.
@@ -16,8 +17,8 @@ pub(crate) struct Realm {
     hooks: Persistent<Object<'static>>,
     pub(crate) host: Rc<Host>,
     context: Context,
-    runtime: Runtime,
     pub(crate) clock: Rc<Clock>,
+    pub(crate) memory: Rc<Memory>,
     memory_bytes: Cell<usize>,
 }
 
@@ -57,7 +58,9 @@ impl Clock {
 impl Realm {
     /// A runtime and a context of their own, and the prelude in them.
     pub(crate) fn new(prelude: Prelude, host: Host) -> Result<Self> {
-        let (runtime, clock, host) = (Runtime::new()?, Rc::new(Clock::default()), Rc::new(host));
+        let (clock, host) = (Rc::new(Clock::default()), Rc::new(host));
+        let memory = Memory::new(usize::MAX);
+        let runtime = Runtime::new_with_alloc(Limited(Rc::clone(&memory)))?;
         runtime.set_max_stack_size(STACK_BYTES);
         let (watch, server) = (Rc::clone(&clock), Rc::clone(&host));
         runtime.set_interrupt_handler(Some(Box::new(move || {
@@ -75,28 +78,21 @@ impl Realm {
             let functions = Host::functions(&host, &ctx)?;
             prelude.install(&ctx, functions).map(|hooks| Persistent::save(&ctx, hooks))
         })?;
-        Ok(Self { hooks, host, context, runtime, clock, memory_bytes: Cell::default() })
+        Ok(Self { hooks, host, context, clock, memory, memory_bytes: Cell::default() })
     }
 
     /// From here on code may run, for so long and in so much memory.
     pub(crate) fn allow(&self, time: Duration, memory_bytes: usize) {
         self.clock.allow(time);
         self.memory_bytes.set(memory_bytes);
-        self.runtime.set_memory_limit(memory_bytes);
+        self.memory.allow(memory_bytes);
     }
 
     /// A little more of both, for saying how code ended.
     pub(crate) fn allow_farewell(&self) {
         self.clock.allow(FAREWELL_TIME);
         let memory = self.memory_bytes.get().saturating_add(FAREWELL_MEMORY_BYTES);
-        self.runtime.set_memory_limit(memory);
-    }
-
-    /// Whether code has used up its memory, or so nearly that the engine gave up.
-    pub(crate) fn memory_is_full(&self) -> bool {
-        let used = u64::try_from(self.runtime.memory_usage().malloc_size).unwrap_or(u64::MAX);
-        let limit = u64::try_from(self.memory_bytes.get()).unwrap_or(u64::MAX);
-        used >= limit - limit / MEMORY_FULL_SLACK
+        self.memory.allow(memory);
     }
 
     /// Into the realm, with the hooks by which the prelude is called.

@@ -52,7 +52,8 @@ pub(crate) fn run(realm: &Realm, code: &Code, invoke: Invoke) -> ToServer {
             &format!("the result has {} bytes, over {}", result.len(), limits::RESULT.max),
         ),
         Ended::TimedOut => ToServer::TimedOut,
-        Ended::Stuck if realm.memory_is_full() => ToServer::MemoryExceeded,
+        // For want of memory the engine may lose what would have settled it.
+        Ended::Stuck if realm.memory.was_refused() => ToServer::MemoryExceeded,
         Ended::Stuck => error(
             "Error",
             "main never ends: it awaits a promise, and nothing is left that could settle it",
@@ -252,18 +253,21 @@ fn failed(ctx: &Ctx<'_>, error: Error) -> Ended {
 
 /// The message for what ended the invocation.
 fn describe_end(realm: &Realm, thrown: Persistent<Value<'static>>) -> ToServer {
-    let full = realm.memory_is_full();
     realm.allow_farewell();
     realm.enter(|ctx, hooks| {
         let thrown = thrown.restore(ctx).expect("it is of this runtime");
-        if thrown.is_null() && full {
+        let refused = realm.memory.was_refused();
+        if thrown.is_null() && refused {
             return ToServer::MemoryExceeded;
         }
         let described = described(ctx, hooks, thrown);
-        if described.name == "InternalError" && described.message == "out of memory" {
-            return ToServer::MemoryExceeded;
+        let out_of_memory =
+            described.name == "InternalError" && described.message == "out of memory";
+        if out_of_memory && refused {
+            ToServer::MemoryExceeded
+        } else {
+            ToServer::Thrown(described)
         }
-        ToServer::Thrown(described)
     })
 }
 

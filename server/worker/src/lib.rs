@@ -11,6 +11,7 @@ mod engine;
 mod host;
 mod invocation;
 mod limits;
+mod memory;
 mod prelude;
 pub mod sandbox;
 mod syntax;

@@ -11,8 +11,6 @@ pub(crate) const COMPILE_MEMORY_BYTES: usize = 64 * 1_048_576;
 pub(crate) const FAREWELL_MEMORY_BYTES: usize = 4 * 1_048_576;
 /// Time beyond an invocation's own, for saying how it ended: an error's getters are code too.
 pub(crate) const FAREWELL_TIME: Duration = Duration::from_millis(50);
-/// How far below its limit memory is full: the engine's largest steps of growing a list.
-pub(crate) const MEMORY_FULL_SLACK: u64 = 16;
 /// How often running code looks whether the server is still there.
 pub(crate) const SERVER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Timers of an invocation: they lie outside the engine's memory, at 100 bytes each.

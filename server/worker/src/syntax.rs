@@ -1,12 +1,14 @@
 //! The forms that a function's code may have, and where its syntax is wrong.
 
 use std::ffi::CString;
+use std::rc::Rc;
 
 use neo_secrets_worker_protocol::{CompileError, limits};
 use rquickjs::{Context, Ctx, Object, Runtime, Value, qjs};
 
 use crate::console::clipped;
 use crate::limits::{COMPILE_MEMORY_BYTES, STACK_BYTES};
+use crate::memory::{Limited, Memory};
 
 /// What stack lines of the function's code say.
 pub(crate) const FILE_NAME: &str = "function.js";
@@ -82,14 +84,15 @@ impl Wrong {
 }
 
 fn compile(source: &str, form: Form) -> Result<(), Wrong> {
-    let runtime = Runtime::new().map_err(|_| Wrong::too_large())?;
+    let memory = Memory::new(COMPILE_MEMORY_BYTES);
+    let runtime =
+        Runtime::new_with_alloc(Limited(Rc::clone(&memory))).map_err(|_| Wrong::too_large())?;
     runtime.set_max_stack_size(STACK_BYTES);
-    runtime.set_memory_limit(COMPILE_MEMORY_BYTES);
     let context = Context::full(&runtime).map_err(|_| Wrong::too_large())?;
     let compiled = context.with(|ctx| {
         compile_only(&ctx, source, form).map_err(|error| match error.into_object() {
-            Some(error) => described(&error),
-            None => Wrong::too_large(),
+            Some(error) if !memory.was_refused() => described(&error),
+            _ => Wrong::too_large(),
         })
     });
     if compiled.is_err() {

@@ -1,6 +1,7 @@
 //! Every bound of the protocol, with its reason.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::bytes::Field;
 
@@ -14,6 +15,20 @@ pub const TO_WORKER_BYTES: usize = 6 * MIB;
 pub const TO_SERVER_BYTES: usize = 6 * MIB;
 /// A message to the server while no code runs: the largest is a compile error.
 pub const TO_SERVER_IDLE_BYTES: usize = 16_384;
+
+// The server's patience with a worker.
+
+/// From the start of the process to [`crate::ToServer::Ready`]: twenty milliseconds on a machine
+/// that has nothing else to do.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(5);
+/// From code to the judgement of its syntax: 256 KiB take a tenth of a second.
+pub const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Beyond an invocation's own time, in which a worker still may say how it ended. Then it is killed:
+/// some built-in functions run long between two looks at the clock.
+pub const GRACE: Duration = Duration::from_millis(250);
+/// What a worker's invocations may take together before another replaces it: with the longest one
+/// it stays below the sandbox's limit of processor time.
+pub const LIFE: Duration = Duration::from_secs(300);
 
 // A function and its invocation.
 

@@ -48,7 +48,7 @@ const inspectWhole = (value, depth, within, room) => {
   if (value instanceof Set) return list(`Set(${value.size}) {`, first(value).map(inner), value.size, '}');
   if (value instanceof Map || value instanceof Headers) {
     const items = first(value).map(([key, item]) => `${inner(key)} => ${inner(item)}`);
-    return list(`${name} {`, items, value.size ?? items.length, '}');
+    return list(value instanceof Map ? `${name}(${value.size}) {` : `${name} {`, items, value.size ?? items.length, '}');
   }
   const keys = Object.keys(value);
   const items = keys.slice(0, SHOWN_ITEMS).map((key) => `${/^[A-Za-z_$][\w$]*$/.test(key) ? key : stringify(key)}: ${inner(value[key])}`);

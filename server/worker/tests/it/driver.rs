@@ -183,14 +183,6 @@ impl Worker {
     pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
-
-    /// The process's end, and what it wrote to standard error.
-    pub fn output(mut self) -> (ExitStatus, String) {
-        let status = self.child.wait().unwrap();
-        let mut text = String::new();
-        std::io::Read::read_to_string(self.child.stderr.as_mut().unwrap(), &mut text).unwrap();
-        (status, text)
-    }
 }
 
 impl Drop for Worker {
@@ -237,4 +229,36 @@ pub fn eval(body: &str) -> String {
 /// The signal that ended a process.
 pub fn signal(status: ExitStatus) -> Option<i32> {
     status.signal()
+}
+
+/// Evaluates each expression, and compares its JSON; `!Name` is an error of that name.
+pub fn table(cases: &[(&str, &str)]) {
+    let expressions: Vec<_> =
+        cases.iter().map(|(expression, _)| format!("async () => ({expression})")).collect();
+    let code = format!(
+        "const cases = [\n{}\n];
+        async function main(context) {{
+          globalThis.context = context;
+          const results = [];
+          for (const run of cases) {{
+            try {{
+              const value = await run();
+              results.push(JSON.stringify(value) ?? String(value));
+            }} catch (error) {{
+              results.push(`!${{error.name}}`);
+            }}
+          }}
+          return results;
+        }}",
+        expressions.join(",\n")
+    );
+    let run = once(&code);
+    let results: Vec<String> = serde_json::from_str(run.result()).unwrap();
+    let mut wrong = vec![];
+    for ((expression, expected), got) in cases.iter().zip(&results) {
+        if got != expected {
+            wrong.push(format!("{expression}\n   expected {expected}\n   got      {got}"));
+        }
+    }
+    assert!(wrong.is_empty() && results.len() == cases.len(), "\n{}", wrong.join("\n"));
 }
