@@ -3,6 +3,8 @@
 //! Cold: from spawning the process to its Ready. Warm: one invocation that reads one secret, as its
 //! caller sees it, without the server's own work.
 
+#![allow(clippy::unwrap_used, reason = "a bench ends where something fails")]
+
 // The tests' driver, of which this needs a part.
 #[allow(dead_code)]
 #[path = "../tests/it/driver.rs"]

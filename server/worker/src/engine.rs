@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rquickjs::{Context, Ctx, Object, Persistent, Result, Runtime};
 
 use crate::host::Host;
-use crate::limits::{FAREWELL_MEMORY_BYTES, FAREWELL_TIME, STACK_BYTES};
+use crate::limits::{FAREWELL_MEMORY_BYTES, FAREWELL_TIME, GC_THRESHOLD_BYTES, STACK_BYTES};
 use crate::memory::{Limited, Memory};
 use crate::prelude::Prelude;
 
@@ -62,6 +62,7 @@ impl Realm {
         let memory = Memory::new(usize::MAX);
         let runtime = Runtime::new_with_alloc(Limited(Rc::clone(&memory)))?;
         runtime.set_max_stack_size(STACK_BYTES);
+        runtime.set_gc_threshold(GC_THRESHOLD_BYTES);
         let (watch, server) = (Rc::clone(&clock), Rc::clone(&host));
         runtime.set_interrupt_handler(Some(Box::new(move || {
             server.channel.check_server();

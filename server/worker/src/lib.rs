@@ -3,6 +3,7 @@
 //!
 //! `README.md` says what the sandbox refuses, what code is given and what the messages are.
 #![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod channel;
 mod console;

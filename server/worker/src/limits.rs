@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Stack of the engine: some ten thousand calls of JavaScript; the process has eight times as much.
 pub(crate) const STACK_BYTES: usize = 1_048_576;
+/// Memory at which the engine first looks for cycles: the prelude takes a tenth, so that building a
+/// realm never does.
+pub(crate) const GC_THRESHOLD_BYTES: usize = 4 * 1_048_576;
 /// Memory for looking at code's syntax: 256 KiB of it take under 16 MiB, regular expressions may
 /// take more.
 pub(crate) const COMPILE_MEMORY_BYTES: usize = 64 * 1_048_576;

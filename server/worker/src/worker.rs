@@ -48,7 +48,8 @@ impl Worker {
                         // What was cut short may not be free of leaks, and the engine insists.
                         end(0);
                     }
-                    // Built while nobody waits.
+                    // While nobody waits. The old one goes first: it may fill the process's memory.
+                    drop(realm);
                     realm = self.realm(prelude);
                 }
                 // The answer crossed the end of its invocation.

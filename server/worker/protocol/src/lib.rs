@@ -3,6 +3,7 @@
 //!
 //! Pure: nothing here opens, spawns, waits or reads a clock. `../README.md` is the specification.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bytes;
 mod frame;

@@ -32,10 +32,13 @@ pub struct Run {
     pub end: ToServer,
 }
 
+/// What became of a fetch.
+pub type Fetched = Result<FetchResponse, Failure>;
+
 /// What the server knows.
 pub struct Server {
     pub secrets: BTreeMap<&'static str, SecretKnown>,
-    pub fetch: Box<dyn FnMut(&FetchRequest) -> Result<FetchResponse, Failure>>,
+    pub fetch: Box<dyn FnMut(&FetchRequest) -> Fetched>,
     /// Whether fetches are answered in the opposite order, all at once.
     pub answers_late: bool,
 }
@@ -55,6 +58,25 @@ impl Default for Server {
             fetch: Box::new(|_| Err(Failure("nothing may be fetched".into()))),
             answers_late: false,
         }
+    }
+}
+
+impl Server {
+    /// One that answers fetches so.
+    pub fn fetching(fetch: impl FnMut(&FetchRequest) -> Fetched + 'static) -> Self {
+        Self { fetch: Box::new(fetch), ..Self::default() }
+    }
+}
+
+/// A response of this body, from the request's URL.
+pub fn response(request: &FetchRequest, body: Vec<u8>) -> FetchResponse {
+    FetchResponse {
+        status: 200,
+        status_text: String::new(),
+        url: request.url.clone(),
+        redirected: false,
+        headers: vec![],
+        body,
     }
 }
 

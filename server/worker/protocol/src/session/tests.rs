@@ -100,7 +100,8 @@ fn each_state_takes_its_messages_and_no_other() {
         session.sending(&load()).unwrap();
         session
     };
-    let states: [(&str, &dyn Fn() -> Session, &[usize]); 6] = [
+    type State<'a> = (&'a str, &'a dyn Fn() -> Session, &'a [usize]);
+    let states: [State<'_>; 6] = [
         ("starting", &Session::new, &[0]),
         ("ready", &ready, &[]),
         ("loading", &loading, &[1, 2]),
