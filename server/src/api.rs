@@ -404,7 +404,8 @@ fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
         }
         StoreFailure::KeyRevoked => ApiError::Unauthorized,
         StoreFailure::QuotaExceeded { resource, limit } => ApiError::QuotaExceeded(
-            format!("The account is at its quota: {} = {limit}.", resource.as_str()).into(),
+            format!("The account is at its quota {}: {limit} {resource}.", resource.as_str())
+                .into(),
         ),
     }
 }

@@ -653,6 +653,18 @@ impl Resource {
     }
 }
 
+impl fmt::Display for Resource {
+    /// What is counted, in words.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Secrets => "secrets",
+            Self::ValueBytes => "bytes of values",
+            Self::ApiKeys => "API keys",
+            Self::AuditEvents => "events in the audit log",
+        })
+    }
+}
+
 impl<T> PerResource<T> {
     /// That of one resource.
     pub fn of(&self, resource: Resource) -> &T {

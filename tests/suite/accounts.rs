@@ -148,27 +148,30 @@ fn quotas_stop_growth_and_are_set_by_the_owner() {
     let (key, target) = (text(&made, "adminKey"), format!("/v1/accounts/{}", text(&made, "id")));
     let full = |answer: Answer, quota: &str| {
         let error = answer.error(507, "QUOTA_EXCEEDED");
-        assert_eq!(error["message"], format!("The account is at its quota: {quota}."));
+        assert_eq!(error["message"], format!("The account is at its quota {quota}."));
     };
     let first = create(&mut c, &key, "one", "12345").json();
     let secret = format!("/v1/secrets/{}", text(&first, "id"));
-    full(create(&mut c, &key, "two", "123456"), "valueBytes = 10");
+    full(create(&mut c, &key, "two", "123456"), "valueBytes: 10 bytes of values");
     assert_eq!(create(&mut c, &key, "two", "1").status, 201);
-    full(create(&mut c, &key, "three", "1"), "secrets = 2");
+    full(create(&mut c, &key, "three", "1"), "secrets: 2 secrets");
     let put = |c: &mut Connection, value: &str| {
         c.call("PUT", &secret, &key, Some(&json!({"value": value})))
     };
-    full(put(&mut c, "12345"), "valueBytes = 10");
+    full(put(&mut c, "12345"), "valueBytes: 10 bytes of values");
     assert_eq!(put(&mut c, "1234").status, 200);
     // The next one drops the first five bytes.
     assert_eq!(put(&mut c, "12345").status, 200);
     let usage = |c: &mut Connection| c.call("GET", &target, &owner, None).json()["usage"].clone();
     assert_eq!(usage(&mut c)["valueBytes"], 10);
     let back = format!("{secret}/rollback");
-    full(c.call("POST", &back, &key, Some(&json!({"version": 3}))), "valueBytes = 10");
+    full(
+        c.call("POST", &back, &key, Some(&json!({"version": 3}))),
+        "valueBytes: 10 bytes of values",
+    );
     let reader = json!({"name": "r", "permissions": ["read"]});
     assert_eq!(c.call("POST", "/v1/api-keys", &key, Some(&reader)).status, 201);
-    full(c.call("POST", "/v1/api-keys", &key, Some(&reader)), "apiKeys = 2");
+    full(c.call("POST", "/v1/api-keys", &key, Some(&reader)), "apiKeys: 2 API keys");
 
     let set = |c: &mut Connection, body: Value| {
         let answer = c.call("PUT", &target, &owner, Some(&body));
@@ -178,12 +181,15 @@ fn quotas_stop_growth_and_are_set_by_the_owner() {
     let shown = set(&mut c, json!({"quotas": {"secrets": 1, "valueBytes": null}}));
     let expected = json!({"secrets": 1, "valueBytes": 100_000_000_000_u64, "apiKeys": 2, "auditEvents": 1000000});
     assert_eq!((&shown["quotas"], &shown["name"]), (&expected, &json!("a")));
-    full(create(&mut c, &key, "three", "1"), "secrets = 1");
+    full(create(&mut c, &key, "three", "1"), "secrets: 1 secrets");
     assert_eq!(put(&mut c, "longer than before").status, 200);
     assert_eq!(set(&mut c, json!({"name": "b"}))["quotas"], expected);
     let told = usage(&mut c)["auditEvents"].as_u64().unwrap();
     set(&mut c, json!({"quotas": {"secrets": 9, "auditEvents": told}}));
-    full(create(&mut c, &key, "three", "1"), &format!("auditEvents = {told}"));
+    full(
+        create(&mut c, &key, "three", "1"),
+        &format!("auditEvents: {told} events in the audit log"),
+    );
     assert_eq!(c.call("DELETE", &secret, &key, None).status, 200);
     appliance.kill();
     let appliance = home.start();

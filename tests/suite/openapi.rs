@@ -237,6 +237,15 @@ fn serving(s: &mut Session<'_>) {
     s.good("ListKeys", "", "", None);
     s.good("RotateKey", id, "", Some(json!({"overlapSeconds": 60})));
     s.good("RevokeKey", id, "", None);
+    let quotas = json!({"secrets": 5, "valueBytes": null});
+    let body = json!({"name": "tenant", "quotas": quotas});
+    let account = s.good("CreateAccount", "", "", Some(body));
+    let id = account["id"].as_str().unwrap();
+    s.good("CreateAccount", "", "", Some(json!({"name": "other", "quotas": null})));
+    s.good("ListAccounts", "", "?limit=100&offset=0", None);
+    s.good("ReadAccount", id, "", None);
+    s.good("UpdateAccount", id, "", Some(json!({"name": "renamed", "quotas": {"apiKeys": 0}})));
+    s.good("DeleteAccount", id, "", None);
     s.good("AuditLog", "", "?limit=100&action=secret.reveal&secret=db", None);
     s.good("AuditLog", "", "?limit=100&offset=0&to=2999-01-01T00:00:00Z", None);
 }

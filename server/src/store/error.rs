@@ -20,7 +20,7 @@ pub enum StoreFailure {
     #[error("the key was revoked")]
     KeyRevoked,
     /// The account has as much as it may, and the write would have made it more.
-    #[error("the account is at its quota: {} = {limit}", resource.as_str())]
+    #[error("the account is at its quota of {limit} {resource}")]
     QuotaExceeded {
         /// Of what.
         resource: Resource,
