@@ -199,12 +199,17 @@ impl Appliance<'_> {
         Connection::open_unchecked(self.addr)
     }
 
-    /// The reason that `/readyz` gives, or `ready`.
+    /// The reason that `/readyz` gives, or `ready`; once it has started.
     pub fn state(&self) -> String {
-        let answer = self.connect().call("GET", "/readyz", "", None);
-        match answer.status {
-            200 => "ready".to_owned(),
-            _ => answer.error(503, "SERVICE_UNAVAILABLE").to_string(),
+        loop {
+            let answer = self.connect().call("GET", "/readyz", "", None);
+            if answer.status == 200 {
+                return "ready".to_owned();
+            }
+            let error = answer.error(503, "SERVICE_UNAVAILABLE");
+            if error["details"]["issue"] != "starting" {
+                return error.to_string();
+            }
         }
     }
 
