@@ -13,6 +13,7 @@ mod metrics;
 mod openapi;
 mod production;
 mod proxy;
+mod proxy_attacks;
 mod reference;
 mod rules;
 mod run;
