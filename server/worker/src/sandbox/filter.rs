@@ -36,7 +36,7 @@ const PRIVATE_MEMORY: Argument = Argument { place: 3, mask: 0x33, value: 0x22 };
 const ANYWHERE: Argument = Argument { place: 3, mask: WHOLE, value: 1 };
 
 /// All of them.
-pub const RULES: [Rule; 14] = [
+pub const RULES: [Rule; 13] = [
     Rule {
         name: "read",
         number: libc::SYS_read,
@@ -54,12 +54,6 @@ pub const RULES: [Rule; 14] = [
         number: libc::SYS_ppoll,
         arguments: &[],
         why: "waiting for a message, a timer or the deadline",
-    },
-    Rule {
-        name: "restart_syscall",
-        number: libc::SYS_restart_syscall,
-        arguments: &[],
-        why: "the kernel's own, after the process was stopped and continued while it waited",
     },
     Rule {
         name: "close",
