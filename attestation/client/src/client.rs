@@ -68,6 +68,20 @@ impl AttestedClient {
         Ok(Self { url, tls, trust, firmware_only, clock, connection: None })
     }
 
+    /// Another client of the same instance, with a connection of its own. Where this one has met an
+    /// instance, only that one will do.
+    pub fn another(&self) -> Self {
+        let Self { url, tls, trust, firmware_only, clock, connection: _ } = self;
+        Self {
+            url: url.clone(),
+            tls: tls.clone(),
+            trust: trust.clone(),
+            firmware_only: *firmware_only,
+            clock: *clock,
+            connection: None,
+        }
+    }
+
     /// The instance's address.
     pub fn url(&self) -> &InstanceUrl {
         &self.url

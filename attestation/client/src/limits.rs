@@ -50,6 +50,28 @@ pub const PAGE_ITEMS_MAX: usize = 100;
 /// that were already read, so a walk that saw the total change is repeated.
 pub const WALKS_MAX: usize = 3;
 
+// Imports and `run`.
+
+/// Verified connections at a time, where there is much to do: the server puts the writes that wait
+/// into one commit, and more than these bring next to nothing (measured with 1,000 secrets).
+pub const CONNECTIONS_MAX: usize = 8;
+
+/// Calls for which a further connection is opened: it costs a handshake and a wait for a report.
+pub const CALLS_PER_CONNECTION_MIN: usize = 16;
+
+/// Secrets in one command's environment, of which the kernel takes about 2 MiB.
+pub const VARIABLES_MAX: usize = 2_000;
+
+/// A file to import: 1,000 secrets of usual length have some 100 KiB, and each byte is held in
+/// memory twice.
+pub const IMPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Secrets of one import.
+pub const IMPORT_ITEMS_MAX: usize = 100_000;
+
+/// How often a call of an import waits and is repeated because the server is busy.
+pub const BUSY_RETRIES_MAX: usize = 10;
+
 // The proxy.
 
 /// Connections to the instance: it carries out a few requests at a time for each of its cores, and

@@ -92,6 +92,16 @@ impl Profile {
 
     /// Replaces the profile's file as a whole, mode 0600.
     pub fn write(&self, path: &Path) -> Result<(), ProfileError> {
+        Ok(files::replace(path, &self.to_json(path)?)?)
+    }
+
+    /// As `write`, but never over an existing file.
+    pub fn create(&self, path: &Path) -> Result<(), ProfileError> {
+        Ok(files::create(path, &self.to_json(path)?)?)
+    }
+
+    /// The content of the profile's file where that is `path`.
+    pub fn to_json(&self, path: &Path) -> Result<Vec<u8>, ProfileError> {
         let Self { url, reference, policy, simulated_root, instance_key, key_file } = self;
         let wire = Wire {
             version: VERSION,
@@ -105,7 +115,7 @@ impl Profile {
         let failed = |source| ProfileError::Json { path: path.to_owned(), source };
         let mut text = serde_json::to_vec_pretty(&wire).map_err(failed)?;
         text.push(b'\n');
-        Ok(files::replace(path, &text)?)
+        Ok(text)
     }
 
     fn from_wire(path: &Path, wire: Wire) -> Result<Self, ProfileError> {
@@ -135,14 +145,16 @@ pub fn path_of(argument: &OsStr, config_folder: Option<&Path>) -> Result<PathBuf
     if argument.as_encoded_bytes().contains(&b'/') {
         return Ok(PathBuf::from(argument));
     }
-    let is_name = |name: &&str| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-        (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(fits)
-    };
-    let name = argument.to_str().filter(is_name);
+    let name = argument.to_str().filter(|name| is_name(name));
     let name = name.ok_or_else(|| ProfileError::Name { name: argument.display().to_string() })?;
     let folder = config_folder.ok_or(ProfileError::NoConfigFolder)?;
     Ok(folder.join("profiles").join(format!("{name}.json")))
+}
+
+/// Whether a profile can have this name. Such a name is a file's, and leads to no other folder.
+pub fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    (1..=64).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(fits)
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -4,6 +4,8 @@ use std::io::Read;
 
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::limits;
@@ -130,13 +132,63 @@ impl SecretValue {
     }
 }
 
-/// Reads to the end of `source`, at most `max` bytes, into memory that is wiped and was never
-/// moved. One byte more than `max` is kept when there is more, so that the caller sees that it is
-/// too long.
+/// Text that is wiped when dropped, and never shown by `Debug`. It is read from JSON without a copy of
+/// ours that stays behind.
+pub(crate) struct Wiped(Zeroizing<String>);
+
+impl Wiped {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The text's bytes, in the same memory.
+    pub(crate) fn into_bytes(mut self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(std::mem::take(&mut *self.0).into_bytes())
+    }
+}
+
+impl From<Zeroizing<String>> for Wiped {
+    fn from(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wiped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Wiped;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Wiped, E> {
+                Ok(Wiped::new(text))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Reads to the end of `source`, at most `max` bytes, into memory that is wiped, also where it is
+/// outgrown. One byte more than `max` is kept when there is more, so that the caller sees that it
+/// is too long.
 pub(crate) fn read_wiped(mut source: impl Read, max: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let mut buffer = Zeroizing::new(vec![0; max + 1]);
+    const FIRST: usize = 128 * 1024;
+    let mut buffer = Zeroizing::new(vec![0; FIRST.min(max + 1)]);
     let mut filled = 0;
-    while let Some(free) = buffer.get_mut(filled..).filter(|free| !free.is_empty()) {
+    while filled <= max {
+        if filled == buffer.len() {
+            let mut larger = Zeroizing::new(vec![0; (2 * filled).min(max + 1)]);
+            larger.iter_mut().zip(buffer.iter()).for_each(|(to, from)| *to = *from);
+            buffer = larger;
+        }
+        let free = buffer.get_mut(filled..).unwrap_or_default();
         match source.read(free) {
             Ok(0) => break,
             Ok(count) => filled += count,
@@ -231,5 +283,8 @@ mod tests {
         assert_eq!(read_wiped(&b"abcdef"[..], 3).unwrap().as_slice(), b"abcd");
         assert_eq!(read_wiped(&b"abc"[..], 3).unwrap().as_slice(), b"abc");
         assert_eq!(read_wiped(&b""[..], 3).unwrap().as_slice(), b"");
+        let long: Vec<u8> = (0..1_000_000u32).map(|n| n.to_le_bytes()[1]).collect();
+        assert_eq!(read_wiped(&long[..], 1_000_000).unwrap().as_slice(), long);
+        assert_eq!(read_wiped(&long[..], 999_998).unwrap().len(), 999_999);
     }
 }

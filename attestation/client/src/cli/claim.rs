@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::args::{Claim, Environment};
+use crate::cli::args::Claim;
+use crate::cli::environment::Environment;
 use crate::cli::outcome::{Exit, Failure, Shown};
+use crate::cli::page::{Cell, Page, Paint};
 use crate::cli::refusal;
-use crate::cli::secrets::fields;
 use crate::cli::session::announce;
 use crate::cli::settings::Settings;
-use crate::cli::terminal;
+use crate::cli::terminal::{self, printable};
 use crate::cli::value::Body;
 use crate::connection::{Answer, OpenError, Request, VerifiedConnection};
 use crate::files::{self, FileError};
@@ -81,16 +82,19 @@ pub(crate) async fn run(
 
     let simulated = settings.is_simulated();
     let path = |path: &Path| path.display().to_string();
+    let url = settings.url.to_string();
+    let account = printable(&claimed.account.name);
     let state = if simulated { "claimed (SIMULATED)" } else { "claimed" };
-    let lines = [
-        (state, settings.url.to_string()),
-        ("store", claimed.store_id.to_owned()),
-        ("instance key", instance_key.to_string()),
-        ("account", format!("{} ({})", claimed.account.name, claimed.account.id)),
-        ("owner pair", path(owner_key)),
-        ("owner key", path(&owner_file)),
-        ("admin key", path(&admin_file)),
-        ("profile", path(&profile)),
+    let paint = if simulated { Paint::Warning } else { Paint::Good };
+    let fields = vec![
+        (state, Cell::Painted(paint, url)),
+        ("store", claimed.store_id.into()),
+        ("instance key", instance_key.to_string().into()),
+        ("account", format!("{account} ({})", claimed.account.id).into()),
+        ("owner pair", path(owner_key).into()),
+        ("owner key", path(&owner_file).into()),
+        ("admin key", path(&admin_file).into()),
+        ("profile", path(&profile).into()),
     ];
     let json = json!({
         "claimed": true,
@@ -104,8 +108,19 @@ pub(crate) async fn run(
         "adminKeyFile": path(&admin_file),
         "profile": path(&profile),
     });
-    let next = "keep the owner pair safe: without it the instance cannot be recovered or moved\n";
-    Ok(Shown::new(fields(&lines) + next, &json))
+    let page = Page::new()
+        .fields(fields)
+        .hint("keep the owner pair safe: without it the instance cannot be recovered or moved")
+        .hint(format!(
+            "next: {} keys create NAME --permission read,write --out NAME.key",
+            settings.program
+        ))
+        .hint(format!(
+            "      {} profile export --out FILE.json: a profile for a colleague",
+            settings.program
+        ))
+        .essential(Vec::new());
+    Ok(Shown::new(page, &json))
 }
 
 /// Where the API keys go: the folder that is named, or one beside the profiles.
@@ -127,7 +142,7 @@ fn key_folder(
 fn owner_pair(path: &Path) -> Result<OwnerKey, Failure> {
     if path.symlink_metadata().is_ok() {
         if let Some(mode) = files::mode_open_to_others(path) {
-            terminal::note(&format!(
+            terminal::warn(&format!(
                 "warning: {} has mode {mode:04o}: others can read your key pair; chmod 600 it",
                 path.display()
             ));

@@ -7,11 +7,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::cli::answer::{self, items, json_of, text, time};
 use crate::cli::args::{CreateKey, Delete, Keys, RotateKey};
+use crate::cli::confirm::confirm;
+use crate::cli::lookup::is_id;
 use crate::cli::outcome::{Exit, Failure, Shown};
-use crate::cli::secrets::{confirm, expiry, is_id, json_of, text};
-use crate::cli::session::Session;
-use crate::cli::terminal::{self, printable, table};
+use crate::cli::page::{Cell, Column, Page};
+use crate::cli::session::{Line, Session};
+use crate::cli::settings::{quoted, system_time};
+use crate::cli::terminal::printable;
 use crate::cli::value::Body;
 use crate::connection::Answer;
 use crate::files;
@@ -42,7 +46,7 @@ async fn create(command: &CreateKey, mut session: Session) -> Result<Shown, Fail
         body.field("secrets", &json!(secrets));
     }
     if let Some(time) = expires_at {
-        body.field("expiresAt", &json!(time.to_string()));
+        body.field("expiresAt", &json!(time.ahead(system_time()).to_string()));
     }
     let body = Some(body.finish());
     let answer = session.call(Method::POST, PATH, body, None, StatusCode::CREATED).await?;
@@ -52,37 +56,57 @@ async fn create(command: &CreateKey, mut session: Session) -> Result<Shown, Fail
 async fn list(mut session: Session) -> Result<Shown, Failure> {
     let answer = session.call(Method::GET, PATH, None, None, StatusCode::OK).await?;
     let body = json_of(&answer)?;
+    let keys = items(&body, "apiKeys");
     let row = |key: &Value| {
-        [
+        vec![
             text(key, "id"),
             text(key, "name"),
-            list_of(&key["permissions"]).unwrap_or_default(),
-            list_of(&key["secrets"]).unwrap_or("all".to_owned()),
-            expiry(key),
-            text(key, "createdAt"),
+            answer::list(key, "permissions").unwrap_or_default().into(),
+            answer::list(key, "secrets").unwrap_or("all".to_owned()).into(),
+            answer::expiry(key),
+            time(key, "createdAt"),
         ]
     };
-    let rows: Vec<_> = items(&body).iter().map(row).collect();
-    let heads = ["ID", "NAME", "PERMISSIONS", "SECRETS", "EXPIRES", "CREATED"];
-    Ok(session.shown(table(heads, &rows), &answer))
+    let columns = [
+        Column::whole("ID"),
+        Column::cut("NAME"),
+        Column::whole("PERMISSIONS"),
+        Column::cut("SECRETS"),
+        Column::whole("EXPIRES"),
+        Column::whole("CREATED"),
+    ];
+    let ids = keys.iter().map(|key| text(key, "id")).collect();
+    let page = Page::new().table(&columns, keys.iter().map(row).collect()).essential(ids);
+    let now = system_time();
+    let expired =
+        |key: &&Value| matches!(answer::expiry(key), Cell::Until(Some(time)) if time <= now);
+    let page = match keys.iter().filter(expired).count() {
+        0 => page,
+        count => page.hint(format!(
+            "{count} expired: {} keys revoke ID removes one",
+            session.settings().program
+        )),
+    };
+    Ok(session.shown(page, &answer))
 }
 
 async fn revoke(command: &Delete, mut session: Session) -> Result<Shown, Failure> {
-    let id = find(&mut session, &command.object).await?;
-    confirm(command, &format!("Revoke {} ({id}) at once?", command.object))?;
+    let id = find(session.line().await?, &command.object).await?;
+    confirm(command.yes, &format!("Revoke {} ({id}) at once?", command.object))?;
     let path = format!("{PATH}/{id}");
     let answer = session.call(Method::DELETE, &path, None, None, StatusCode::OK).await?;
-    Ok(session.shown(format!("revoked {id}\n"), &answer))
+    let page = Page::new().text(format!("revoked {id}\n")).essential(Vec::new());
+    Ok(session.shown(page, &answer))
 }
 
 async fn rotate(command: &RotateKey, mut session: Session) -> Result<Shown, Failure> {
-    let RotateKey { object, overlap_seconds, out } = command;
+    let RotateKey { object, overlap, out } = command;
     if let Some(path) = out {
         files::check_can_replace(path).map_err(Failure::error)?;
     }
-    let path = format!("{PATH}/{}/rotate", find(&mut session, object).await?);
+    let path = format!("{PATH}/{}/rotate", find(session.line().await?, object).await?);
     let mut body = Body::new(None);
-    body.field("overlapSeconds", &json!(overlap_seconds));
+    body.field("overlapSeconds", &json!(overlap.0));
     let body = Some(body.finish());
     let answer = session.call(Method::POST, &path, body, None, StatusCode::OK).await?;
     deliver(&session, &answer, out.as_deref(), files::replace)
@@ -90,10 +114,14 @@ async fn rotate(command: &RotateKey, mut session: Session) -> Result<Shown, Fail
 
 /// The part of an answer that carries a new key.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct NewKey<'a> {
     id: &'a str,
     name: std::borrow::Cow<'a, str>,
     key: &'a str,
+    permissions: Vec<String>,
+    secrets: Option<Vec<String>>,
+    expires_at: Option<String>,
 }
 
 /// Hands the new key to the user: in a file where one is named, else on stdout, in either case only
@@ -104,13 +132,30 @@ fn deliver(
     out: Option<&Path>,
     write: fn(&Path, &[u8]) -> Result<(), files::FileError>,
 ) -> Result<Shown, Failure> {
-    let NewKey { id, name, key } = serde_json::from_slice(&answer.body)
-        .map_err(|_| Failure::error("the server's answer is not the API's: no id, name and key"))?;
+    let NewKey { id, name, key, permissions, secrets, expires_at } =
+        serde_json::from_slice(&answer.body).map_err(|_| {
+            Failure::error("the server's answer is not the API's: no id, name and key")
+        })?;
     let (id, name) = (printable(id), printable(&name));
+    let reach = secrets.map_or("all".to_owned(), |globs| globs.join(", "));
+    let mut fields: Vec<(&'static str, Cell)> = vec![
+        ("id", id.clone().into()),
+        ("name", name.clone().into()),
+        ("may", permissions.join(", ").into()),
+        ("secrets", reach.into()),
+        ("expires", answer::expiry(&json!({ "expiresAt": expires_at }))),
+    ];
     let Some(path) = out else {
-        terminal::note("note: the key is shown this once and is stored nowhere else: keep it now");
-        let human = Zeroizing::new(format!("id    {id}\nname  {name}\nkey   {key}\n"));
-        return Ok(Shown::answer(human, answer, session.simulated()));
+        let cell = || Cell::Key(Zeroizing::new(key.to_owned()));
+        fields.push(("key", cell()));
+        let page = Page::new()
+            .fields(fields)
+            .hint(
+                "the key is shown this once and stored nowhere else: keep it now, in a file with \
+                 mode 0600 (--out FILE does that by itself)",
+            )
+            .essential(vec![cell()]);
+        return Ok(Shown::answer(page, answer, session.simulated()));
     };
     let mut line = Zeroizing::new(Vec::with_capacity(key.len() + 1));
     line.extend_from_slice(key.as_bytes());
@@ -119,30 +164,30 @@ fn deliver(
         Failure::error(format!("the key {id} was issued, but is lost: {error}"))
             .advice(format!("neo-secrets keys rotate {id} --out FILE gives a new one"))
     })?;
-    let simulated = session.simulated();
-    let human = format!("id    {id}\nname  {name}\nkey   in {}\n", path.display());
     let file = path.display().to_string();
+    fields.push(("key file", file.clone().into()));
+    let program = &session.settings().program;
+    let page = Page::new()
+        .fields(fields)
+        .hint(format!("use it: {program} --key-file {} secrets list", quoted(&file)))
+        .hint(format!(
+            "hand it on with a profile ({program} profile export --out FILE.json), the key file by \
+             a safe way of its own"
+        ))
+        .essential(vec![id.clone().into()]);
+    let simulated = session.simulated();
     let json = json!({ "simulated": simulated, "id": id, "name": name, "keyFile": file });
-    Ok(Shown::new(human, &json))
-}
-
-fn items(body: &Value) -> &[Value] {
-    body["apiKeys"].as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-fn list_of(value: &Value) -> Option<String> {
-    let texts = value.as_array()?.iter().filter_map(Value::as_str);
-    Some(texts.collect::<Vec<_>>().join(","))
+    Ok(Shown::new(page, &json))
 }
 
 /// The id of the key that the user named. Names of keys need not differ; then only the id will do.
-async fn find(session: &mut Session, object: &str) -> Result<String, Failure> {
+async fn find(line: &mut Line, object: &str) -> Result<String, Failure> {
     if is_id(ID_PREFIX, object) {
         return Ok(object.to_owned());
     }
-    let answer = session.call(Method::GET, PATH, None, None, StatusCode::OK).await?;
+    let answer = line.call(Method::GET, PATH, None, None, StatusCode::OK).await?;
     let body = json_of(&answer)?;
-    let named = items(&body).iter().filter(|key| key["name"] == object);
+    let named = items(&body, "apiKeys").iter().filter(|key| key["name"] == object);
     let ids: Vec<&str> = named.filter_map(|key| key["id"].as_str()).collect();
     match ids.as_slice() {
         [id] if is_id(ID_PREFIX, id) => Ok((*id).to_owned()),

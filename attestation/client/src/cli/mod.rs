@@ -1,17 +1,34 @@
 //! The command line: reads arguments and environment, runs one command, prints once, ends with one
 //! exit code.
 
+mod accounts;
+mod advice;
+mod answer;
 mod args;
+mod audit;
 mod claim;
+mod confirm;
+mod environment;
 mod fields;
+mod import;
 mod keys;
+mod lookup;
+mod manual;
 mod outcome;
+mod page;
+mod pool;
+mod profiles;
 mod proxy;
+mod readable;
 mod refusal;
 mod report;
+mod reveal;
+mod run;
+mod seal;
 mod secrets;
 mod session;
 mod settings;
+mod status;
 mod terminal;
 mod value;
 mod verify;
@@ -24,41 +41,37 @@ use clap::error::ErrorKind;
 use neo_secrets_attestation::roots::Roots;
 use zeroize::Zeroizing;
 
-use args::{Command, CommandLine, Environment};
-use outcome::{Exit, Failure, Shown};
+use args::{Command, CommandLine, Global};
+use environment::Environment;
+use outcome::{Done, Exit, Failure};
+use page::Style;
 use session::Session;
-use settings::{ProfileUse, Settings};
+use settings::{ProfileUse, Settings, system_time};
+use terminal::Wishes;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::read(|name| std::env::var_os(name));
-    let command_line = match parse(&arguments) {
-        Ok(command_line) => command_line,
-        Err(Unparsed::Text(text)) => return print(text.as_bytes(), ExitCode::SUCCESS),
-        Err(Unparsed::Failure(failure)) => {
-            return fail(&failure, arguments.iter().any(|argument| argument == "--json"));
-        }
+    let parsed = parse(&arguments);
+    let asked = |option: &str| arguments.iter().any(|argument| argument == option);
+    let (json, quiet, no_color) = match &parsed {
+        Ok(CommandLine { global, .. }) => (global.json, global.quiet, global.no_color),
+        Err(_) => (asked("--json"), asked("--quiet"), asked("--no-color")),
     };
-    let json = command_line.global.json;
-    match run(&command_line, &environment) {
-        Ok(Done { shown, failure }) => {
-            if let Some(failure) = &failure {
-                terminal::note(&failure.to_text());
-            }
-            let code =
-                failure.map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.exit as u8));
-            let Shown { human, json: object } = shown;
-            if json { print(&with_newline(&object), code) } else { print(human.as_bytes(), code) }
+    let wishes = Wishes { quiet, no_color: no_color || environment.no_color };
+    let style = terminal::set_up(wishes, system_time());
+    let command_line = match parsed {
+        Ok(command_line) => command_line,
+        Err(Unparsed::Text(text)) => {
+            return ended(terminal::print(text.as_bytes()), ExitCode::SUCCESS);
         }
+        Err(Unparsed::Failure(failure)) => return fail(&failure, json),
+    };
+    match run(&command_line, &environment) {
+        Ok(done) => show(&done, json, &style),
         Err(failure) => fail(&failure, json),
     }
-}
-
-/// A command that has something to show, in success or (for `report`) in failure.
-struct Done {
-    shown: Shown,
-    failure: Option<Failure>,
 }
 
 enum Unparsed {
@@ -95,30 +108,41 @@ fn parse(arguments: &[OsString]) -> Result<CommandLine, Unparsed> {
 
 fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Failure> {
     let CommandLine { global, command } = command_line;
-    if let Command::Report(report) = command {
-        let roots = match &global.trust_simulated {
-            Some(path) => settings::simulated_roots(path)?,
-            None => Roots::Amd,
-        };
-        let report::Examined { shown, failure } =
-            report::run(report, roots, settings::system_time())?;
-        return Ok(Done { shown, failure });
-    }
     // What is wrong with a variable's value is told with the value.
     if let Some(name) = environment.variable_with_a_key() {
         return Err(Failure::usage(format!("{name} holds an API key, and takes none")).advice(
             "put the key into a file with mode 0600, and its path into NEO_SECRETS_KEY_FILE",
         ));
     }
+    match command {
+        Command::Report(report) => {
+            let roots = match &global.trust_simulated {
+                Some(path) => settings::simulated_roots(path)?,
+                None => Roots::Amd,
+            };
+            report::run(report, roots, system_time())
+        }
+        Command::Profile(command) => Ok(profiles::run(command, global, environment)?.into()),
+        Command::Completions(command) => Ok(manual::completions(command).into()),
+        Command::Man(command) => Ok(manual::man(command)?.into()),
+        _ => run_online(command, global, environment),
+    }
+}
+
+/// Runs a command that is about an instance.
+fn run_online(
+    command: &Command,
+    global: &Global,
+    environment: &Environment,
+) -> Result<Done, Failure> {
     let (url, profile_use) = match command {
         Command::Verify(verify) if verify.save_profile => {
             (verify.instance.as_deref(), ProfileUse::Write)
         }
         Command::Verify(verify) => (verify.instance.as_deref(), ProfileUse::Read),
+        Command::Status(status) => (status.instance.as_deref(), ProfileUse::Read),
         Command::Claim(claim) => (claim.instance.as_deref(), ProfileUse::Write),
-        Command::Secrets(_) | Command::Keys(_) | Command::Report(_) | Command::Proxy(_) => {
-            (None, ProfileUse::Read)
-        }
+        _ => (None, ProfileUse::Read),
     };
     let settings = Settings::resolve(global, url, environment, profile_use)?;
     let mut runtime = match command {
@@ -127,27 +151,79 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
     };
     let runtime = runtime.enable_io().enable_time().build().map_err(Failure::error)?;
     let background = settings.background(global);
-    let shown = runtime.block_on(async {
-        match command {
-            Command::Verify(verify) => verify::run(verify, settings, global.json).await,
-            Command::Claim(claim) => claim::run(claim, settings, environment).await,
-            Command::Secrets(secrets) => secrets::run(secrets, Session::new(settings)?).await,
-            Command::Keys(keys) => keys::run(keys, Session::new(settings)?).await,
-            Command::Proxy(proxy) => proxy::run(proxy, settings, global.json).await,
-            Command::Report(_) => Err(Failure::usage("report needs no instance")),
-        }
-    });
+    let ended = runtime.block_on(online(command, global, environment, settings));
     // A name's resolution that nobody waits for any more keeps nobody waiting.
     runtime.shutdown_background();
-    let shown = shown.map_err(|failure| background.complete(failure))?;
-    Ok(Done { shown, failure: None })
+    match ended.map_err(|failure| background.complete(failure))? {
+        Ended::Done(done) => Ok(done),
+        Ended::Child(child) => Err(run::start(*child)),
+    }
 }
 
-fn print(bytes: &[u8], code: ExitCode) -> ExitCode {
-    match terminal::print(bytes) {
+/// How a command that is about an instance ends.
+enum Ended {
+    Done(Done),
+    /// This process is about to become another command.
+    Child(Box<std::process::Command>),
+}
+
+async fn online(
+    command: &Command,
+    global: &Global,
+    environment: &Environment,
+    settings: Settings,
+) -> Result<Ended, Failure> {
+    let session = Session::new;
+    let done = match command {
+        Command::Verify(verify) => verify::run(verify, settings, global.json).await?.into(),
+        Command::Status(_) => status::run(settings).await?,
+        Command::Claim(claim) => claim::run(claim, settings, environment).await?.into(),
+        Command::Secrets(command) => secrets::run(command, session(settings)?).await?.into(),
+        Command::Import(command) => import::run(command, session(settings)?).await?,
+        Command::Run(command) => {
+            let child = run::prepare(command, session(settings)?).await?;
+            return Ok(Ended::Child(Box::new(child)));
+        }
+        Command::Keys(command) => keys::run(command, session(settings)?).await?.into(),
+        Command::Audit(command) if command.owner => {
+            audit::run(command, Session::of_owner(settings)?).await?.into()
+        }
+        Command::Audit(command) => audit::run(command, session(settings)?).await?.into(),
+        Command::Accounts(command) => {
+            accounts::run(command, Session::of_owner(settings)?, environment).await?.into()
+        }
+        Command::Proxy(proxy) => proxy::run(proxy, settings, global.json).await?.into(),
+        Command::Seal => seal::run(Session::of_owner(settings)?).await?.into(),
+        Command::Report(_) | Command::Profile(_) | Command::Completions(_) | Command::Man(_) => {
+            return Err(Failure::usage("this command needs no instance"));
+        }
+    };
+    Ok(Ended::Done(done))
+}
+
+/// What a command has to show on stdout, and its failure, where there is one, on stderr.
+fn show(done: &Done, json: bool, style: &Style) -> ExitCode {
+    let Done { shown, failure } = done;
+    let code =
+        failure.as_ref().map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.exit as u8));
+    let printed = match json {
+        true => terminal::print(&with_newline(&shown.json)),
+        false => shown.page.write(style, &mut terminal::print),
+    };
+    if !json && style.terminal.is_none() {
+        shown.page.hints().for_each(terminal::note);
+    }
+    if let Some(failure) = failure {
+        terminal::error(&failure.to_text());
+    }
+    ended(printed, code)
+}
+
+fn ended(printed: std::io::Result<()>, code: ExitCode) -> ExitCode {
+    match printed {
         Ok(()) => code,
         Err(error) => {
-            terminal::note(&format!("error: cannot write to stdout: {error}"));
+            terminal::error(&format!("error: cannot write to stdout: {error}"));
             ExitCode::from(Exit::Error as u8)
         }
     }
@@ -155,9 +231,12 @@ fn print(bytes: &[u8], code: ExitCode) -> ExitCode {
 
 /// The failure for people on stderr, and under `--json` for programs on stdout.
 fn fail(failure: &Failure, json: bool) -> ExitCode {
-    terminal::note(&failure.to_text());
+    terminal::error(&failure.to_text());
     let code = ExitCode::from(failure.exit as u8);
-    if json { print(&with_newline(failure.to_json().to_string().as_bytes()), code) } else { code }
+    if !json {
+        return code;
+    }
+    ended(terminal::print(&with_newline(failure.to_json().to_string().as_bytes())), code)
 }
 
 fn with_newline(object: &[u8]) -> Zeroizing<Vec<u8>> {

@@ -4,6 +4,8 @@ use neo_secrets_attestation::error::Finding;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::cli::advice;
+use crate::cli::page::Page;
 use crate::cli::terminal::printable;
 use crate::connection::Answer;
 
@@ -20,6 +22,10 @@ pub(crate) enum Exit {
     NotAuthorised = 4,
     /// No such object, or one that is in the way.
     NotFoundOrConflict = 5,
+    /// `run` found its command and could not start it, as `env` and shells have it.
+    CommandNotStarted = 126,
+    /// `run` did not find its command.
+    CommandNotFound = 127,
 }
 
 /// A command's failure.
@@ -40,8 +46,15 @@ pub(crate) struct Failure {
 
 /// What a command shows when it succeeds. Either may hold a key that is shown this once.
 pub(crate) struct Shown {
-    pub(crate) human: Zeroizing<String>,
+    pub(crate) page: Page,
     pub(crate) json: Zeroizing<Vec<u8>>,
+}
+
+/// What a command has come to: something to show, in success or, for those that show what they have
+/// found, in failure.
+pub(crate) struct Done {
+    pub(crate) shown: Shown,
+    pub(crate) failure: Option<Failure>,
 }
 
 impl Failure {
@@ -128,24 +141,7 @@ impl Failure {
         if let Some(id) = &answer.request_id {
             message.push_str(&format!(" [request {}]", printable(id)));
         }
-        let (exit, advice) = match status {
-            401 => (
-                Exit::NotAuthorised,
-                Some("the key in the key file is unknown, revoked or expired".to_owned()),
-            ),
-            403 => (Exit::NotAuthorised, None),
-            404 => (Exit::NotFoundOrConflict, None),
-            409 => (Exit::NotFoundOrConflict, None),
-            412 => (
-                Exit::NotFoundOrConflict,
-                Some("it has changed meanwhile: look with `secrets get`, then repeat".to_owned()),
-            ),
-            429 => {
-                let seconds = answer.retry_after_seconds;
-                (Exit::Error, seconds.map(|seconds| format!("try again in {seconds} s")))
-            }
-            _ => (Exit::Error, None),
-        };
+        let (exit, advice) = advice::on_status(status, &told, answer.retry_after_seconds);
         let failure = Self::new(exit, message).field("status", status).field("code", code);
         Self { advice, ..failure.field("server", error.clone()) }
     }
@@ -155,7 +151,11 @@ impl Failure {
         let kind = match self.exit {
             Exit::Usage => "usage",
             Exit::Refused => "evidence refused",
-            Exit::Error | Exit::NotAuthorised | Exit::NotFoundOrConflict => "error",
+            Exit::Error
+            | Exit::NotAuthorised
+            | Exit::NotFoundOrConflict
+            | Exit::CommandNotStarted
+            | Exit::CommandNotFound => "error",
         };
         let mut text = format!("{kind}: {}", self.message);
         for line in self.details.iter().chain(&self.advice) {
@@ -178,13 +178,21 @@ impl Failure {
 }
 
 impl Shown {
-    pub(crate) fn new(human: String, json: &Value) -> Self {
-        Self { human: Zeroizing::new(human), json: Zeroizing::new(json.to_string().into_bytes()) }
+    pub(crate) fn new(page: Page, json: &Value) -> Self {
+        Self { page, json: Zeroizing::new(json.to_string().into_bytes()) }
+    }
+
+    /// Something to show, and perhaps a failure, which then stands in the JSON as `error`.
+    pub(crate) fn with(page: Page, mut json: Value, failure: Option<Failure>) -> Done {
+        if let Some(failure) = &failure {
+            json["error"] = failure.to_json()["error"].take();
+        }
+        Done { shown: Self::new(page, &json), failure }
     }
 
     /// The server's own JSON object with the fields `simulated` and, where the answer has one,
     /// `revision` in front.
-    pub(crate) fn answer(human: Zeroizing<String>, answer: &Answer, simulated: bool) -> Self {
+    pub(crate) fn answer(page: Page, answer: &Answer, simulated: bool) -> Self {
         let revision = answer.revision.map(|revision| format!(",\"revision\":{revision}"));
         let front = format!("{{\"simulated\":{simulated}{}", revision.unwrap_or_default());
         let rest = answer.body.trim_ascii_start().strip_prefix(b"{").unwrap_or(b"}");
@@ -194,7 +202,13 @@ impl Shown {
             json.push(b',');
         }
         json.extend_from_slice(rest);
-        Self { human, json }
+        Self { page, json }
+    }
+}
+
+impl From<Shown> for Done {
+    fn from(shown: Shown) -> Self {
+        Self { shown, failure: None }
     }
 }
 
@@ -254,14 +268,14 @@ mod tests {
     #[test]
     fn an_answer_is_shown_as_it_came_with_one_more_field() {
         let json = |body: &str| {
-            let shown = Shown::answer(Zeroizing::default(), &answer(200, body), true);
+            let shown = Shown::answer(Page::new(), &answer(200, body), true);
             serde_json::from_slice::<Value>(&shown.json).unwrap()
         };
         assert_eq!(json(r#" {"a":1}"#), json!({"simulated": true, "a": 1}));
         assert_eq!(json("{ }"), json!({"simulated": true}));
         assert_eq!(json(""), json!({"simulated": true}));
         let changed = Answer { revision: Some(3), ..answer(200, "{\"a\":1}") };
-        let shown = Shown::answer(Zeroizing::default(), &changed, false);
+        let shown = Shown::answer(Page::new(), &changed, false);
         assert_eq!(shown.json.as_slice(), b"{\"simulated\":false,\"revision\":3,\"a\":1}");
     }
 }

@@ -11,8 +11,9 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::outcome::{Failure, Shown};
+use crate::cli::page::Page;
 use crate::cli::refusal;
-use crate::cli::session::{not_serving, status_line};
+use crate::cli::session::{announce_appraised, not_serving};
 use crate::cli::settings::Settings;
 use crate::cli::terminal;
 use crate::files;
@@ -61,7 +62,7 @@ pub(crate) async fn run(
         proxy = settings.proxy() => proxy.map_err(|error| failure(&settings, error))?,
         () = signals.next() => return Err(Failure::error("ended before the instance was verified")),
     };
-    terminal::note(&status_line(&settings.url, proxy.appraised()));
+    announce_appraised(&settings.url, proxy.appraised());
     if settings.pin.is_none() && settings.pins_first_use() {
         settings.keep_pin(proxy.instance_key())?;
     }
@@ -87,7 +88,7 @@ pub(crate) async fn run(
     let proxy = proxy.with_names(arguments.hosts.clone());
     let proxy = if arguments.verbose { proxy.with_watcher(tell) } else { proxy };
     proxy.serve(endpoint, signals.next()).await;
-    Ok(Shown::new(String::new(), &json!({ "ended": true })))
+    Ok(Shown::new(Page::new(), &json!({ "ended": true })))
 }
 
 async fn listen(arguments: &Arguments) -> Result<Endpoint, Failure> {

@@ -28,11 +28,12 @@ pub(crate) fn failure(error: OpenError) -> Failure {
                 | ConnectError::TooLong { .. } => failure,
             }
         }
-        OpenError::Refused(refused) => refused_failure(&refused),
+        OpenError::Refused(refused) => refused_failure(&refused)
+            .detail("every step with its facts: neo-secrets verify --explain".to_owned()),
     }
 }
 
-/// The same for evidence that was refused.
+/// The same for evidence that was refused, for who shows the steps anyway.
 pub(crate) fn refused_failure(refused: &Refused) -> Failure {
     match refused {
         // The instance is not ready, or nothing of ours answers there: no evidence, nothing

@@ -18,26 +18,17 @@ use zeroize::Zeroizing;
 
 use crate::cli::args;
 use crate::cli::fields;
-use crate::cli::outcome::{Exit, Failure, Shown};
+use crate::cli::outcome::{Done, Exit, Failure, Shown};
+use crate::cli::page::Page;
 use crate::cli::terminal::printable;
 use crate::files;
 use crate::limits;
-
-/// What a report came to: what to show in either case, and the failure where a step does not hold.
-pub(crate) struct Examined {
-    pub(crate) shown: Shown,
-    pub(crate) failure: Option<Failure>,
-}
 
 /// The first five steps, as they are shown.
 const STEPS: [Step; 5] =
     [Step::Report, Step::Root, Step::Chain, Step::ReportSignature, Step::Identity];
 
-pub(crate) fn run(
-    command: &args::Report,
-    roots: Roots,
-    now: UnixTime,
-) -> Result<Examined, Failure> {
+pub(crate) fn run(command: &args::Report, roots: Roots, now: UnixTime) -> Result<Done, Failure> {
     let args::Report { file, vek, authorities, crl, at } = command;
     let now = at.unwrap_or(now);
     let raw = read(file)?;
@@ -144,7 +135,7 @@ fn examined(
     leaf: Option<Product>,
     rules: &Rules,
     now: UnixTime,
-) -> Examined {
+) -> Done {
     let (report, unshown) = readable(raw);
     let shown_fields = report.as_ref().map(|report| {
         let product = match outcome {
@@ -186,10 +177,7 @@ fn examined(
         json["product"] = json!(verified.product().to_string());
         json["revocation"] = json!(revocation(verified.crl()));
     }
-    if let Some(failure) = &failure {
-        json["error"] = failure.to_json()["error"].take();
-    }
-    Examined { shown: Shown::new(human, &json), failure }
+    Shown::with(Page::new().text(human).essential(Vec::new()), json, failure)
 }
 
 /// The report for showing it: where step 1 refuses reserved bytes, without these, and which they

@@ -1,15 +1,19 @@
-//! A verified connection with a key, for the commands on secrets and keys.
+//! A verified connection with a key, for the commands on secrets, keys and accounts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use hyper::{Method, StatusCode};
 use neo_secrets_attestation::appraise::Appraised;
+use neo_secrets_attestation::config::Reveal;
 use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::reference::Covers;
 use neo_secrets_attestation::roots::Provenance;
 use zeroize::Zeroizing;
 
-use crate::cli::outcome::{Failure, Shown};
+use crate::cli::advice;
+use crate::cli::outcome::{Exit, Failure, Shown};
+use crate::cli::page::Page;
 use crate::cli::refusal;
 use crate::cli::settings::Settings;
 use crate::cli::terminal;
@@ -20,35 +24,57 @@ use crate::limits;
 use crate::secret::ApiKey;
 use crate::url::InstanceUrl;
 
-/// A client with a key, for commands on secrets and keys. It connects when it is first used.
+/// A client with a key, for commands on secrets, keys and accounts. It connects when it is first
+/// used.
 pub(crate) struct Session {
     settings: Settings,
-    client: AttestedClient,
-    key: ApiKey,
+    line: Line,
     announced: bool,
+}
+
+/// A client that presents one key, on connections to one instance that it has verified.
+pub(crate) struct Line {
+    client: AttestedClient,
+    key: Rc<ApiKey>,
 }
 
 impl Session {
     /// Fails where no key is at hand, or none may be sent.
     pub(crate) fn new(settings: Settings) -> Result<Self, Failure> {
+        let key_file = settings.key_file.clone();
+        Self::with_key(settings, key_file)
+    }
+
+    /// As `new`, with the owner's key, which a claim leaves beside the admin key.
+    pub(crate) fn of_owner(settings: Settings) -> Result<Self, Failure> {
+        let key_file = settings.owner_key_file();
+        Self::with_key(settings, key_file)
+    }
+
+    fn with_key(settings: Settings, key_file: Option<PathBuf>) -> Result<Self, Failure> {
         settings.check_instance_is_named()?;
-        let path = settings.key_file.as_ref().ok_or_else(|| {
+        let path = key_file.ok_or_else(|| {
             Failure::usage("no key file is named").advice(
-                "type --key-file FILE, set NEO_SECRETS_KEY_FILE, or name a --profile that has one",
+                "type --key-file FILE, set NEO_SECRETS_KEY_FILE, or keep it in the profile: \
+                 neo-secrets verify --key-file FILE --save-profile",
             )
         })?;
-        let key = read_key(path)?;
+        let key = Rc::new(read_key(&path)?);
         let client = settings.client()?;
-        Ok(Self { settings, client, key, announced: false })
+        Ok(Self { settings, line: Line { client, key }, announced: false })
     }
 
     pub(crate) fn simulated(&self) -> bool {
         self.settings.is_simulated()
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// What a command shows of the server's answer, which holds no key.
-    pub(crate) fn shown(&self, human: String, answer: &Answer) -> Shown {
-        Shown::answer(Zeroizing::new(human), answer, self.simulated())
+    pub(crate) fn shown(&self, page: Page, answer: &Answer) -> Shown {
+        Shown::answer(page, answer, self.simulated())
     }
 
     /// Sends a request with the key on a verified connection, and takes only `expected` for an
@@ -61,21 +87,17 @@ impl Session {
         if_match: Option<u64>,
         expected: StatusCode,
     ) -> Result<Answer, Failure> {
-        self.connect().await?;
-        let key = Some(&self.key);
-        let request = Request { method, path: path.to_owned(), key, body, if_match };
-        let answer = self.client.send(&request).await.map_err(failure)?;
-        if answer.status == expected { Ok(answer) } else { Err(Failure::from_answer(&answer)) }
+        self.line().await?.call(method, path, body, if_match, expected).await
     }
 
-    /// The first time: verifies a connection, says so, and makes sure that it leads to an instance
-    /// that has a key.
-    async fn connect(&mut self) -> Result<(), Failure> {
+    /// The line to the instance. The first time: verifies a connection, says so, and makes sure
+    /// that it leads to an instance that has a key.
+    pub(crate) async fn line(&mut self) -> Result<&mut Line, Failure> {
         if self.announced {
-            return Ok(());
+            return Ok(&mut self.line);
         }
         let pinned = self.settings.pin.is_some();
-        let connection = self.client.connection().await.map_err(refusal::failure)?;
+        let connection = self.line.client.connection().await.map_err(refusal::failure)?;
         announce(&self.settings.url, connection);
         let phase = &connection.appraised().claims().phase;
         let ClaimPhase::Serving { instance_key, .. } = *phase else {
@@ -85,7 +107,59 @@ impl Session {
             self.settings.keep_pin(instance_key)?;
         }
         self.announced = true;
-        Ok(())
+        Ok(&mut self.line)
+    }
+
+    /// The line alone, for work that goes on without the session.
+    pub(crate) fn into_line(self) -> Line {
+        self.line
+    }
+
+    /// Fails, before a secret is asked for, where the configuration that the evidence shows lets no
+    /// value out.
+    pub(crate) async fn check_reveals(&mut self) -> Result<(), Failure> {
+        self.line().await?;
+        let connection = self.line.client.connection().await.map_err(refusal::failure)?;
+        match connection.appraised().config().reveal {
+            Reveal::ByPermission => Ok(()),
+            Reveal::Off => {
+                let message = format!("{} gives no value out: reveal is off", self.settings.url);
+                Err(Failure::new(Exit::NotAuthorised, message).advice(advice::REVEAL_OFF))
+            }
+        }
+    }
+}
+
+impl Line {
+    /// Another one to the same instance, on connections of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self { client: self.client.another(), key: self.key.clone() }
+    }
+
+    /// Sends a request with the key, and takes only `expected` for an answer.
+    pub(crate) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Zeroizing<Vec<u8>>>,
+        if_match: Option<u64>,
+        expected: StatusCode,
+    ) -> Result<Answer, Failure> {
+        let answer = self.ask(method, path, body, if_match).await.map_err(failure)?;
+        if answer.status == expected { Ok(answer) } else { Err(Failure::from_answer(&answer)) }
+    }
+
+    /// Sends a request with the key; any answer will do.
+    pub(crate) async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Zeroizing<Vec<u8>>>,
+        if_match: Option<u64>,
+    ) -> Result<Answer, ClientError> {
+        let key = Some(self.key.as_ref());
+        let request = Request { method, path: path.to_owned(), key, body, if_match };
+        self.client.send(&request).await
     }
 }
 
@@ -93,17 +167,26 @@ impl Session {
 pub(crate) fn not_serving(url: &InstanceUrl, phase: &str) -> Failure {
     let told = "and so has not proven its instance key: no key is sent to it";
     Failure::error(format!("{url} is {phase} {told}")).advice(match phase {
-        "unclaimed" => "an unclaimed instance is taken with `neo-secrets claim`",
-        _ => "GET /readyz says why it is not ready",
+        "unclaimed" => "an unclaimed instance is taken with `neo-secrets claim --owner-key FILE`",
+        _ => "neo-secrets status shows the reason",
     })
 }
 
 /// The status line of a verified connection, on stderr.
 pub(crate) fn announce(url: &InstanceUrl, connection: &VerifiedConnection) {
-    terminal::note(&status_line(url, connection.appraised()));
+    announce_appraised(url, connection.appraised());
 }
 
-pub(crate) fn status_line(url: &InstanceUrl, appraised: &Appraised) -> String {
+/// As [`announce`], where somebody else has the connection.
+pub(crate) fn announce_appraised(url: &InstanceUrl, appraised: &Appraised) {
+    let line = status_line(url, appraised);
+    match (appraised.provenance(), appraised.covers()) {
+        (Provenance::Amd, Covers::Image) => terminal::note(&line),
+        (Provenance::Simulated, _) | (_, Covers::Firmware) => terminal::warn(&line),
+    }
+}
+
+fn status_line(url: &InstanceUrl, appraised: &Appraised) -> String {
     let product = appraised.report().product();
     let version = appraised.claims().image_version.as_str();
     let mut line = match appraised.provenance() {
@@ -120,7 +203,7 @@ pub(crate) fn status_line(url: &InstanceUrl, appraised: &Appraised) -> String {
     line
 }
 
-fn failure(error: ClientError) -> Failure {
+pub(crate) fn failure(error: ClientError) -> Failure {
     match error {
         ClientError::Open(error) => refusal::failure(error),
         ClientError::Failed { .. } | ClientError::Unknown { .. } => Failure::error(error),
@@ -128,10 +211,10 @@ fn failure(error: ClientError) -> Failure {
 }
 
 /// Reads a key file, and warns where others can read it as well.
-fn read_key(path: &Path) -> Result<ApiKey, Failure> {
+pub(crate) fn read_key(path: &Path) -> Result<ApiKey, Failure> {
     let bytes = files::read_bounded(path, limits::KEY_FILE_BYTES_MAX).map_err(Failure::error)?;
     if let Some(mode) = files::mode_open_to_others(path) {
-        terminal::note(&format!(
+        terminal::warn(&format!(
             "warning: {} has mode {mode:04o}: others on this machine can read the key; chmod 600 \
              it",
             path.display()

@@ -14,9 +14,10 @@ use neo_secrets_attestation::roots::{Provenance, Roots};
 use neo_secrets_attestation::time::UnixTime;
 use openssl::x509::X509;
 
-use crate::cli::args::{Environment, Global};
+use crate::cli::args::Global;
+use crate::cli::environment::Environment;
 use crate::cli::outcome::Failure;
-use crate::cli::terminal;
+use crate::cli::terminal::{self, printable};
 use crate::client::AttestedClient;
 use crate::connection::FirmwareOnly;
 use crate::files::{self, FileError};
@@ -38,7 +39,9 @@ pub(crate) struct Settings {
     pub(crate) key_file: Option<PathBuf>,
     /// The profile's file, and what it holds where it exists.
     pub(crate) profile: Option<(PathBuf, Option<Profile>)>,
-    trust: Trust,
+    /// How a command with the same profile begins.
+    pub(crate) program: String,
+    pub(crate) trust: Trust,
 }
 
 /// What a failure should say beside what failed: the settings behind it.
@@ -110,6 +113,7 @@ impl Settings {
             firmware_only,
             key_file,
             profile,
+            program: program(global),
             trust,
         })
     }
@@ -124,6 +128,18 @@ impl Settings {
         };
         let pinned_by = self.profile.as_ref().and_then(pinned).filter(|_| global.pin.is_none());
         Background { simulated: self.is_simulated(), pinned_by }
+    }
+
+    /// The file with the owner's key: the one that was named, or else the one that the claim left
+    /// beside the profile's admin key.
+    pub(crate) fn owner_key_file(&self) -> Option<PathBuf> {
+        let found = self.profile.as_ref().and_then(|(_, profile)| profile.as_ref());
+        let kept = found.and_then(|profile| profile.key_file.as_ref());
+        if self.key_file.as_ref() != kept {
+            return self.key_file.clone();
+        }
+        let beside = kept.map(|file| file.with_file_name("owner.key"));
+        beside.filter(|file| file.exists()).or_else(|| self.key_file.clone())
     }
 
     pub(crate) fn pins_first_use(&self) -> bool {
@@ -226,6 +242,23 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// `neo-secrets`, with the profile that was named.
+pub(crate) fn program(global: &Global) -> String {
+    match &global.profile {
+        None => "neo-secrets".to_owned(),
+        Some(name) => format!("neo-secrets --profile {}", quoted(&name.to_string_lossy())),
+    }
+}
+
+/// A word of a shell command, quoted where the shell would take it apart.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:=@%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", printable(word).replace('\'', r"'\''"))
 }
 
 /// The system's clock. A time that is none (before 1970) makes every certificate not yet valid.
@@ -331,7 +364,7 @@ fn is_absent(error: &ProfileError) -> bool {
 
 fn warn_where_others_write(path: &Path) {
     if let Some(mode) = files::mode_open_to_others(path).filter(|mode| mode & 0o022 != 0) {
-        terminal::note(&format!(
+        terminal::warn(&format!(
             "warning: {} has mode {mode:04o}: others can change what you trust; chmod 600 it",
             path.display()
         ));
@@ -353,7 +386,8 @@ pub(crate) fn simulated_roots(path: &Path) -> Result<Roots, Failure> {
         .map_err(|error| Failure::error(format!("--trust-simulated {}: {error}", path.display())))
 }
 
-fn trust(
+/// What the texts and the pin come to.
+pub(crate) fn trust(
     reference: &str,
     policy: &str,
     simulated_root: Option<&[u8]>,
@@ -363,12 +397,12 @@ fn trust(
         roots: match simulated_root {
             None => Roots::Amd,
             Some(der) => Roots::simulated(der)
-                .map_err(|error| Failure::error(format!("--trust-simulated: {error}")))?,
+                .map_err(|error| Failure::error(format!("the simulated root: {error}")))?,
         },
         reference: ReferenceValues::parse(reference.as_bytes())
-            .map_err(|error| Failure::error(format!("--reference: {error}")))?,
+            .map_err(|error| Failure::error(format!("reference.json: {error}")))?,
         policy: Policy::parse(policy.as_bytes())
-            .map_err(|error| Failure::error(format!("--policy: {error}")))?,
+            .map_err(|error| Failure::error(format!("policy.json: {error}")))?,
         pin: pin.map_or(Pin::Unpinned, Pin::InstanceKey),
     })
 }

@@ -4,12 +4,16 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write as _};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use neo_secrets_attestation::explain::hides_or_steers;
+use neo_secrets_attestation::time::UnixTime;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
-use rustix::termios::{tcgetattr, tcsetattr};
+use rustix::termios::{tcgetattr, tcgetwinsize, tcsetattr};
 use zeroize::Zeroizing;
 
+use crate::cli::page::{Page, Paint, Style};
 use crate::limits;
 
 /// Writes to stdout without a buffer that would keep a copy. A reader that has gone away is no
@@ -27,9 +31,87 @@ pub(crate) fn print(mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a line to stderr; where nobody listens there is nobody to tell.
+/// How stderr is written: set once, before the first line.
+static MODE: OnceLock<Mode> = OnceLock::new();
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Mode {
+    quiet: bool,
+    color: bool,
+}
+
+/// What the user has said about the output, and the environment that has a say in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) quiet: bool,
+    /// `--no-color`, NO_COLOR, or a terminal that knows no colours.
+    pub(crate) no_color: bool,
+}
+
+/// Decides how both streams are written; the answer is stdout's.
+pub(crate) fn set_up(wishes: Wishes, now: UnixTime) -> Style {
+    let Wishes { quiet, no_color } = wishes;
+    let color = |stream_is_terminal: bool| stream_is_terminal && !no_color;
+    let _ = MODE.set(Mode { quiet, color: color(io::stderr().is_terminal()) });
+    let terminal = io::stdout().is_terminal().then(|| width(&io::stdout()));
+    Style { terminal, color: color(terminal.is_some()), quiet, now }
+}
+
+fn width(stream: impl AsFd) -> usize {
+    const USUAL: usize = 80;
+    let columns = tcgetwinsize(stream).map(|size| usize::from(size.ws_col));
+    columns.ok().filter(|columns| *columns > 0).unwrap_or(USUAL)
+}
+
+fn mode() -> Mode {
+    MODE.get().copied().unwrap_or_default()
+}
+
+/// Writes a line to stderr that is about something that went well; `--quiet` leaves it out.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    if !mode().quiet {
+        tell(None, line);
+    }
+}
+
+/// Writes a line to stderr that is never left out, its first word in colour.
+pub(crate) fn warn(line: &str) {
+    tell(Some(Paint::Warning), line);
+}
+
+/// As [`warn`], for a failure.
+pub(crate) fn error(lines: &str) {
+    tell(Some(Paint::Bad), lines);
+}
+
+/// Where nobody listens to stderr there is nobody to tell.
+fn tell(paint: Option<Paint>, line: &str) {
+    let _ = match (paint.filter(|_| mode().color), line.split_once(' ')) {
+        (Some(paint), Some((first, rest))) => writeln!(io::stderr(), "{} {rest}", paint.on(first)),
+        _ => writeln!(io::stderr(), "{line}"),
+    };
+}
+
+/// Shows a page on stderr, where a question about it follows.
+pub(crate) fn show(page: &Page) -> io::Result<()> {
+    let terminal = io::stderr().is_terminal().then(|| width(&io::stderr()));
+    let now = SystemTime::now().try_into().unwrap_or(UnixTime::MAX);
+    let style = Style { terminal, color: mode().color, quiet: mode().quiet, now };
+    page.write(&style, &mut |bytes| io::stderr().write_all(bytes))?;
+    if terminal.is_none() {
+        page.hints().for_each(note);
+    }
+    Ok(())
+}
+
+/// Whether a line on stderr that changes in place is welcome.
+pub(crate) fn shows_progress() -> bool {
+    !mode().quiet && io::stderr().is_terminal()
+}
+
+/// Writes over the line on stderr; what is there is wiped.
+pub(crate) fn progress(text: &str) {
+    eprint_flush(&format!("\r{text}\x1b[K"));
 }
 
 /// Text from outside without what could steer a terminal or hide on it: that is escaped.
@@ -45,29 +127,21 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
-/// A table: columns as wide as their widest cell, two spaces between them, cells made printable.
-pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
-    let rows: Vec<[String; N]> =
-        rows.iter().map(|row| std::array::from_fn(|column| printable(&row[column]))).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([heads[column].len()]).max().unwrap_or_default()
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    let heads = heads.map(str::to_owned);
-    for row in [&heads].into_iter().chain(&rows) {
-        let line: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 /// Whether stdin is a person's terminal.
 pub(crate) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
+}
+
+/// Whether stdout is a terminal.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Wipes the line that [`progress`] wrote.
+pub(crate) fn progress_end() {
+    if shows_progress() {
+        eprint_flush("\r\x1b[K");
+    }
 }
 
 /// Asks on the terminal and reads a line as it is typed, shown.
@@ -167,10 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_line_up_and_steer_no_terminal() {
-        let rows = [["ä".to_owned(), "2".to_owned()], ["long\x1b[2J".to_owned(), String::new()]];
-        let shown = table(["A", "B"], &rows);
-        assert_eq!(shown, "A              B\nä              2\nlong\\u{1b}[2J\n");
+    fn text_from_outside_steers_no_terminal() {
         assert_eq!(printable("a\u{202e}b\nc"), "a\\u{202e}b\\nc");
         assert_eq!(printable("ä\u{61c}\u{2028}\u{200b}\""), "ä\\u{61c}\\u{2028}\\u{200b}\"");
     }

@@ -48,6 +48,27 @@ fn key_file(folder: &Folder) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// What a person sees on a terminal.
+fn human(done: &Done) -> String {
+    shown(done, Some(500))
+}
+
+/// What a pipe gets.
+fn piped(done: &Done) -> String {
+    shown(done, None)
+}
+
+fn shown(done: &Done, terminal: Option<usize>) -> String {
+    let style = Style { terminal, color: false, quiet: false, now: system_time() };
+    let mut bytes = Vec::new();
+    let mut out = |part: &[u8]| {
+        bytes.extend_from_slice(part);
+        Ok(())
+    };
+    done.shown.page.write(&style, &mut out).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
 fn json(done: &Done) -> Value {
     serde_json::from_slice(&done.shown.json).unwrap()
 }
@@ -168,7 +189,7 @@ async fn a_first_use_pins_the_instance_in_the_profile() {
     let done = run_line(verify, environment(&folder)).await.ok().unwrap();
     assert_eq!(json(&done)["simulated"], true);
     assert_eq!(json(&done)["pinned"], false);
-    assert!(done.shown.human.contains("SIMULATED"));
+    assert!(human(&done).contains("SIMULATED"));
     assert_eq!(Profile::read(&profile).unwrap().instance_key, None);
 
     let failure =
@@ -200,19 +221,15 @@ async fn versions_are_listed_and_one_is_brought_back() {
     let options = format!("--url {} --pin {pin} {files} --key-file {key}", host.url);
     let done = run_line(format!("secrets versions db {options}"), environment(&folder));
     let done = done.await.ok().unwrap();
-    assert_eq!(
-        done.shown.human.as_str(),
-        "VERSION  CREATED               CREATED BY\n\
-         11       2026-02-01T00:00:00Z  key_b\n\
-         10       2026-01-01T00:00:00Z  key_a\n"
-    );
+    assert_eq!(piped(&done), "11\t2026-02-01T00:00:00Z\tkey_b\n10\t2026-01-01T00:00:00Z\tkey_a\n");
+    assert!(human(&done).starts_with("VERSION  CREATED"), "{}", human(&done));
     let shown = json(&done);
     assert_eq!((&shown["simulated"], &shown["versions"][1]["version"]), (&true.into(), &10.into()));
 
     let line = format!("secrets rollback {ID} --to 10 --if-match 11 {options}");
     let done = run_line(line, environment(&folder)).await.ok().unwrap();
-    assert!(done.shown.human.starts_with("brought back version 10 of db\n"));
-    assert!(done.shown.human.contains("version      12\n"), "{}", done.shown.human.as_str());
+    assert!(human(&done).starts_with("brought back version 10 of db\n"));
+    assert!(piped(&done).contains("version\t12\n"), "{}", human(&done));
     assert_eq!(json(&done)["version"], 12);
     assert_eq!(host.count(&format!("GET /v1/secrets/{ID}/versions ")), 1);
     let seen = host.connections();
@@ -322,7 +339,7 @@ fn real_reports_hold_with_their_certificates_in_any_order_and_form() {
             format!("report {report} --ca {} {at}", bundle.display()),
         ] {
             let done = examine(&line);
-            assert!(done.failure.is_none(), "{line}: {}", done.shown.human.as_str());
+            assert!(done.failure.is_none(), "{line}: {}", human(&done));
             let json = json(&done);
             assert_eq!(json["verified"], true);
             assert_eq!(json["simulated"], false);
@@ -330,7 +347,7 @@ fn real_reports_hold_with_their_certificates_in_any_order_and_form() {
             assert!(json["revocation"].as_str().unwrap().starts_with("NOT CHECKED"));
             assert_eq!(json["warnings"].as_array().unwrap().len(), warnings, "{name}");
             assert!(json["fields"]["REPORTED_TCB"]["parts"]["snp"].is_u64(), "{name}");
-            assert!(done.shown.human.contains("revocation: NOT CHECKED"));
+            assert!(human(&done).contains("revocation: NOT CHECKED"));
         }
         let alone = examine(&format!("report {report} --vek {vek} {at}"));
         assert_eq!(alone.failure.as_ref().unwrap().exit, Exit::Refused);
@@ -400,7 +417,7 @@ fn reserved_bytes_refuse_a_report_and_its_other_fields_are_still_shown() {
     let done = examine(&format!("report {}", path.display()));
     assert_eq!(done.failure.as_ref().unwrap().step(), Some(1));
     assert_eq!(json(&done)["fields"]["VERSION"]["value"], "2");
-    assert!(done.shown.human.contains("byte 0x04c is 0x09"), "{}", done.shown.human.as_str());
+    assert!(human(&done).contains("byte 0x04c is 0x09"), "{}", human(&done));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -515,7 +532,7 @@ async fn a_simulated_report_says_so_even_where_it_is_refused() {
         let line = format!("report {report} --vek {vek} --ca {ask} --ca {ark}");
         let done = examine(&format!("{line} --trust-simulated {ark}"));
         assert_eq!(done.failure.is_some(), flip == 1);
-        assert!(done.shown.human.contains("SIMULATED"), "{}", done.shown.human.as_str());
+        assert!(human(&done).contains("SIMULATED"), "{}", human(&done));
         assert_eq!(
             json(&done)["steps"][1]["facts"]["root"].as_str().map(|root| &root[..9]),
             Some("SIMULATED")

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::Verify;
 use crate::cli::outcome::{Failure, Shown};
+use crate::cli::page::{Cell, Page, Paint};
 use crate::cli::refusal;
 use crate::cli::settings::Settings;
 use crate::cli::terminal;
@@ -39,21 +40,21 @@ pub(crate) async fn run(
         Err(error) => return Err(refusal::failure(error)),
     };
     let appraised = connection.appraised();
-    let mut human = summary(&settings.url, appraised);
+    let mut page = Page::new().fields(summary(&settings.url, appraised));
     if *explains {
-        human.push_str(&refusal::steps_text(&explain(Ok(appraised))));
+        page = page.text(refusal::steps_text(&explain(Ok(appraised))));
     }
     let pinned = settings.pin.is_some();
     if !pinned && appraised.claims().phase.instance_key().is_some() {
-        human.push_str(
-            "note: no instance key was pinned: compare the one above with what the instance's \
-             owner tells you\n",
+        page = page.hint(
+            "no instance key was pinned: compare the one above with what the instance's owner \
+             tells you",
         );
     }
     if let Some(path) = write_cert {
         let pem = connection.certificate_pem().map_err(Failure::error)?;
         files::replace(path, &pem).map_err(Failure::error)?;
-        human.push_str(&format!("certificate: {} (for curl --cacert)\n", path.display()));
+        page = page.hint(format!("certificate: {} (for curl --cacert)", path.display()));
     }
     let mut shown = to_json(&settings.url, appraised, pinned);
     if *explains {
@@ -61,10 +62,28 @@ pub(crate) async fn run(
     }
     if *save_profile {
         let path = save(&settings, appraised)?;
-        human.push_str(&format!("profile: {path}\n"));
+        page = page.hint(format!("profile: {path}"));
         shown["profile"] = json!(path);
     }
-    Ok(Shown::new(human, &shown))
+    page = page.hint(next(&settings, appraised));
+    Ok(Shown::new(page.essential(Vec::new()), &shown))
+}
+
+/// What a phase lets one do next.
+fn next(settings: &Settings, appraised: &Appraised) -> String {
+    let program = &settings.program;
+    match appraised.claims().phase {
+        ClaimPhase::Unclaimed => {
+            format!("next: {program} claim {} --owner-key owner.pem", settings.url)
+        }
+        ClaimPhase::Sealed(_) => {
+            "sealed: its operator sees the reason in GET /readyz and in the log".to_owned()
+        }
+        ClaimPhase::Serving { .. } if settings.key_file.is_none() => {
+            format!("next: {program} --key-file FILE secrets list")
+        }
+        ClaimPhase::Serving { .. } => format!("next: {program} secrets list"),
+    }
 }
 
 fn explain_refusal(refused: &Refused) -> Result<(), Failure> {
@@ -101,50 +120,57 @@ fn save(settings: &Settings, appraised: &Appraised) -> Result<String, Failure> {
 }
 
 /// What was verified, in a few lines.
-pub(crate) fn summary(url: &InstanceUrl, appraised: &Appraised) -> String {
+fn summary(url: &InstanceUrl, appraised: &Appraised) -> Vec<(&'static str, Cell)> {
     let (report, claims, config) = (appraised.report(), appraised.claims(), appraised.config());
     let measurement = appraised.measurement();
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<13}{value}\n"));
-    match appraised.provenance() {
-        Provenance::Amd => line("verified", url.to_string()),
-        Provenance::Simulated => {
-            line("SIMULATED", format!("{url}: this proves nothing about any machine"));
-        }
-    }
+    let mut lines = vec![verdict(url, appraised)];
     if appraised.covers() == Covers::Firmware {
-        line("WARNING", "FIRMWARE ONLY, IMAGE NOT PROVEN".to_owned());
+        let warning = "FIRMWARE ONLY, IMAGE NOT PROVEN".to_owned();
+        lines.push(("WARNING", Cell::Painted(Paint::Bad, warning)));
     }
-    line("product", format!("{} ({})", report.product(), report.report().key_info.signing_key));
-    line("image", claims.image_version.as_str().to_owned());
-    line("measurement", HEXLOWER.encode(&measurement.digest));
-    line("machine", format!("{} x {}", measurement.vcpus, measurement.vcpu_type));
-    line("phase", claims.phase.as_str().to_owned());
+    let product = format!("{} ({})", report.product(), report.report().key_info.signing_key);
+    lines.push(("product", product.into()));
+    lines.push(("image", claims.image_version.as_str().into()));
+    lines.push(("measurement", HEXLOWER.encode(&measurement.digest).into()));
+    lines.push(("machine", format!("{} x {}", measurement.vcpus, measurement.vcpu_type).into()));
+    lines.push(("phase", claims.phase.as_str().into()));
     if let Some(store) = claims.phase.store_id() {
-        line("store", store.to_string());
+        lines.push(("store", store.to_string().into()));
     }
     if let Some(key) = claims.phase.instance_key() {
-        line("instance key", key.to_string());
+        lines.push(("instance key", key.to_string().into()));
     }
-    line("seal", config.seal.as_str().to_owned());
-    line("reveal", config.reveal.as_str().to_owned());
-    line("owner key", config.owner_key.to_string());
-    line("TCB", report.tcbs().reported.to_string());
-    line(
-        "revocation",
-        match report.crl() {
-            CrlStatus::Current { next_update } => format!("checked; next CRL {next_update}"),
-            CrlStatus::Stale { next_update } => {
-                format!("checked with an OLD CRL, due {next_update}")
-            }
-            CrlStatus::NotChecked => "NOT CHECKED".to_owned(),
-        },
-    );
-    line("policy until", appraised.policy_expires().to_string());
-    text
+    lines.push(("seal", config.seal.as_str().into()));
+    lines.push(("reveal", config.reveal.as_str().into()));
+    lines.push(("owner key", config.owner_key.to_string().into()));
+    lines.push(("TCB", report.tcbs().reported.to_string().into()));
+    lines.push(("revocation", revocation(report.crl())));
+    lines.push(("policy until", Cell::Until(Some(appraised.policy_expires()))));
+    lines
 }
 
-fn to_json(url: &InstanceUrl, appraised: &Appraised, pinned: bool) -> Value {
+/// Whether and by whose root it is verified.
+pub(crate) fn verdict(url: &InstanceUrl, appraised: &Appraised) -> (&'static str, Cell) {
+    match appraised.provenance() {
+        Provenance::Amd => ("verified", Cell::Painted(Paint::Good, url.to_string())),
+        Provenance::Simulated => {
+            let told = format!("{url}: this proves nothing about any machine");
+            ("SIMULATED", Cell::Painted(Paint::Warning, told))
+        }
+    }
+}
+
+pub(crate) fn revocation(status: CrlStatus) -> Cell {
+    match status {
+        CrlStatus::Current { next_update } => format!("checked; next CRL {next_update}").into(),
+        CrlStatus::Stale { next_update } => {
+            Cell::Painted(Paint::Warning, format!("checked with an OLD CRL, due {next_update}"))
+        }
+        CrlStatus::NotChecked => Cell::Painted(Paint::Warning, "NOT CHECKED".to_owned()),
+    }
+}
+
+pub(crate) fn to_json(url: &InstanceUrl, appraised: &Appraised, pinned: bool) -> Value {
     let (report, claims, config) = (appraised.report(), appraised.claims(), appraised.config());
     let covers = match appraised.covers() {
         Covers::Image => "image",

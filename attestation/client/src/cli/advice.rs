@@ -1,0 +1,113 @@
+//! What a refusal of the server means to the shell, and what to type next.
+
+use crate::cli::outcome::Exit;
+
+/// The exit code and the advice for a status; `told` is the server's own message.
+pub(crate) fn on_status(
+    status: u16,
+    told: &str,
+    retry_after_seconds: Option<u64>,
+) -> (Exit, Option<String>) {
+    let fixed = |text: &str| Some(text.to_owned());
+    match status {
+        401 => (
+            Exit::NotAuthorised,
+            fixed(
+                "the key in the key file is unknown, revoked or expired: --key-file FILE names \
+                 another; who has an admin key can issue one (neo-secrets keys create)",
+            ),
+        ),
+        403 => (Exit::NotAuthorised, forbidden(told)),
+        404 => (
+            Exit::NotFoundOrConflict,
+            fixed(
+                "neo-secrets secrets list --prefix TEXT shows the names that this key may see; it \
+                 may be narrowed to others",
+            ),
+        ),
+        409 => (Exit::NotFoundOrConflict, conflict(told)),
+        412 => (
+            Exit::NotFoundOrConflict,
+            fixed("it has changed meanwhile: look with `neo-secrets secrets get`, then repeat"),
+        ),
+        429 => {
+            (Exit::Error, retry_after_seconds.map(|seconds| format!("try again in {seconds} s")))
+        }
+        503 => (Exit::Error, fixed("neo-secrets status shows what the instance is waiting for")),
+        507 => (
+            Exit::Error,
+            fixed(
+                "the instance's owner can raise the account's quota: neo-secrets accounts update \
+                 ACCOUNT, with the option for that quota",
+            ),
+        ),
+        _ => (Exit::Error, None),
+    }
+}
+
+/// A known key may not do this: which permission it takes, and how to come by it.
+fn forbidden(told: &str) -> Option<String> {
+    if told.contains("reveal is") || told.contains("reveal =") {
+        return Some(REVEAL_OFF.to_owned());
+    }
+    if told.contains("owner") {
+        return Some(
+            "the owner's key is in owner.key, which `neo-secrets claim` wrote: --key-file \
+             owner.key"
+                .to_owned(),
+        );
+    }
+    let (_, rest) = told.split_once("permission ")?;
+    let permission = rest.trim_end_matches('.');
+    let known = ["read", "write", "execute", "admin", "reveal"].contains(&permission);
+    known.then(|| {
+        format!(
+            "who has an admin key can issue one that may: neo-secrets keys create NAME \
+             --permission {permission} --out NAME.key; then --key-file NAME.key"
+        )
+    })
+}
+
+/// Why no value can be had of an instance, whatever the key.
+pub(crate) const REVEAL_OFF: &str = "the instance's configuration has reveal = \"off\", which its \
+    evidence shows: it gives no value out, to no key. Its owner may found an instance with reveal \
+    = \"by-permission\"";
+
+fn conflict(told: &str) -> Option<String> {
+    let name = told.to_ascii_lowercase().contains("name");
+    name.then(|| {
+        "neo-secrets secrets update NAME gives a secret that exists a new value".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_permission_is_named_with_the_command_that_gives_it() {
+        let advice = |told: &str| on_status(403, told, None).1;
+        let write = advice("This key lacks the permission write.").unwrap();
+        assert!(write.contains("keys create NAME --permission write"), "{write}");
+        let owner = advice("Only the owner's key may do this.").unwrap();
+        assert!(owner.contains("owner.key"), "{owner}");
+        // What a server says is not taken over into a command.
+        assert_eq!(advice("This key lacks the permission $(reboot)."), None);
+        assert_eq!(advice("This key does not reach secrets of that name."), None);
+    }
+
+    #[test]
+    fn other_refusals_say_what_to_type_next() {
+        for (status, expected) in [
+            (401, "--key-file"),
+            (404, "secrets list --prefix"),
+            (412, "secrets get"),
+            (429, "try again in 7 s"),
+            (503, "neo-secrets status"),
+            (507, "accounts update"),
+        ] {
+            let advice = on_status(status, "", Some(7)).1.unwrap();
+            assert!(advice.contains(expected), "{status}: {advice}");
+        }
+    }
+}

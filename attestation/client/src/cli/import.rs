@@ -1,0 +1,252 @@
+//! `neo-secrets import`: many secrets from one file.
+
+mod entry;
+mod env;
+mod json;
+mod upload;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::args::{Format, Import};
+use crate::cli::outcome::{Done, Exit, Failure, Shown};
+use crate::cli::page::{Cell, Column, Page, Paint};
+use crate::cli::pool::{self, Next};
+use crate::cli::session::{Line, Session};
+use crate::cli::terminal;
+use crate::files;
+use crate::limits;
+use crate::secret::SecretValue;
+use entry::{Entry, FileProblem, Found, entries};
+use upload::{Existing, Outcome};
+
+/// An entry, and what became of it.
+struct Handled {
+    name: String,
+    source: String,
+    outcome: Outcome,
+}
+
+pub(crate) async fn run(command: &Import, mut session: Session) -> Result<Done, Failure> {
+    let (format, found) = read(&command.file, command.format, command.flatten)?;
+    let entries = entries(found, &command.prefix);
+    // What is wrong with key, instance or evidence is one failure, not one for each entry.
+    session.line().await?;
+    let simulated = session.simulated();
+    let handled = all(session, entries, Existing::asked_by(command), command.dry_run).await;
+    terminal::progress_end();
+    Ok(told(command, format, &handled, simulated))
+}
+
+fn read(
+    path: &Path,
+    format: Option<Format>,
+    flatten: bool,
+) -> Result<(Format, Vec<Found>), Failure> {
+    let bytes = files::read_bounded(path, limits::IMPORT_BYTES_MAX).map_err(Failure::error)?;
+    let failed = |problem: FileProblem| {
+        Failure::error(format!("nothing of {} was imported: {problem}", path.display()))
+    };
+    let text = str::from_utf8(&bytes)
+        .map_err(|error| failed(FileProblem::NotUtf8(error.valid_up_to())))?;
+    let begins_as_json = text.trim_start().starts_with(['{', '[']);
+    let (format, found) = match format {
+        Some(Format::Env) => (Format::Env, env::parse(text).map_err(failed)?),
+        None if !begins_as_json => (Format::Env, env::parse(text).map_err(failed)?),
+        format => json::parse(text, format, flatten).map_err(failed)?,
+    };
+    match found.len() {
+        0 => Err(Failure::error(format!("{} has no secret in it", path.display()))),
+        count if count > limits::IMPORT_ITEMS_MAX => Err(failed(FileProblem::TooMany)),
+        _ => Ok((format, found)),
+    }
+}
+
+/// Does with each entry what is to be done, in the order of the file where it is told.
+async fn all(
+    session: Session,
+    entries: Vec<Entry>,
+    existing: Existing,
+    dry_run: bool,
+) -> Vec<Handled> {
+    let mut handled = Vec::with_capacity(entries.len());
+    let mut tasks = Vec::with_capacity(entries.len());
+    for (index, Entry { source, name, value }) in entries.into_iter().enumerate() {
+        let outcome = match value {
+            Ok(value) => {
+                tasks.push((index, name.clone(), value));
+                Outcome::NotTried
+            }
+            Err(why) => Outcome::Invalid(why),
+        };
+        handled.push(Handled { name, source, outcome });
+    }
+    let mut progress = Progress { done: 0, all: tasks.len() };
+    let work = async move |line: &mut Line, (index, name, value): (usize, String, SecretValue)| {
+        let outcome = match dry_run {
+            true => upload::look(line, &name, existing).await,
+            false => upload::put(line, &name, &value, existing).await,
+        };
+        (index, outcome)
+    };
+    let done = |(_, outcome): &(usize, Outcome)| {
+        progress.step();
+        if outcome.stops() { Next::Stop } else { Next::Continue }
+    };
+    let results = pool::each(session.into_line(), tasks, work, done).await;
+    for (index, outcome) in results.into_iter().flatten() {
+        if let Some(place) = handled.get_mut(index) {
+            place.outcome = outcome;
+        }
+    }
+    handled
+}
+
+/// A bar on stderr, where that is a terminal.
+struct Progress {
+    done: usize,
+    all: usize,
+}
+
+impl Progress {
+    fn step(&mut self) {
+        const WIDTH: usize = 30;
+        self.done += 1;
+        // Every percent, and the last.
+        let (now, before) = (self.done * 100 / self.all, (self.done - 1) * 100 / self.all);
+        if terminal::shows_progress() && now != before {
+            let filled = self.done * WIDTH / self.all;
+            let bar = "#".repeat(filled) + &".".repeat(WIDTH - filled);
+            terminal::progress(&format!("[{bar}] {} of {}", self.done, self.all));
+        }
+    }
+}
+
+/// The kinds of outcome in the order in which they are counted, each with what it is called after
+/// the fact and in a dry run.
+const KINDS: [(&str, &str); 8] = [
+    ("created", "create"),
+    ("updated", "update"),
+    ("skipped", "skip"),
+    ("conflict", "conflict"),
+    ("invalid", "invalid"),
+    ("failed", "failed"),
+    ("unknown", "unknown"),
+    ("not tried", "not tried"),
+];
+
+fn kind(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Created => 0,
+        Outcome::Updated => 1,
+        Outcome::Skipped => 2,
+        Outcome::Conflict => 3,
+        Outcome::Invalid(_) => 4,
+        Outcome::Failed(_) => 5,
+        Outcome::Unknown(_) => 6,
+        Outcome::NotTried => 7,
+    }
+}
+
+fn told(command: &Import, format: Format, handled: &[Handled], simulated: bool) -> Done {
+    let dry_run = command.dry_run;
+    let called = |index: usize| {
+        KINDS.get(index).map_or("", |(after, before)| if dry_run { before } else { after })
+    };
+    let mut counts = [0_usize; KINDS.len()];
+    for entry in handled {
+        if let Some(count) = counts.get_mut(kind(&entry.outcome)) {
+            *count += 1;
+        }
+    }
+    let row = |entry: &Handled| {
+        let word = called(kind(&entry.outcome)).to_owned();
+        let result = match entry.outcome.is_good() {
+            true => word.into(),
+            false => Cell::Painted(Paint::Bad, word),
+        };
+        let from = if entry.source == entry.name { "" } else { &entry.source };
+        vec![entry.name.as_str().into(), result, from.into(), why(&entry.outcome).into()]
+    };
+    // In a dry run each name is of interest; afterwards those that are not there.
+    let shown = handled.iter().filter(|entry| dry_run || !entry.outcome.is_good());
+    let columns =
+        [Column::whole("NAME"), Column::whole("RESULT"), Column::cut("FROM"), Column::cut("WHY")];
+    let counted = counts.iter().enumerate().filter(|(index, count)| **count > 0 || *index == 0);
+    let fields = counted.map(|(index, count)| (called(index), count.to_string().into())).collect();
+    let page = Page::new().table(&columns, shown.map(row).collect()).fields(fields);
+    let page = page.essential(Vec::new());
+    let object = |entry: &Handled| {
+        json!({
+            "name": entry.name,
+            "source": entry.source,
+            "result": called(kind(&entry.outcome)),
+            "reason": why(&entry.outcome),
+        })
+    };
+    let mut json = json!({
+        "simulated": simulated,
+        "format": match format {
+            Format::Env => "env",
+            Format::Json => "json",
+            Format::Vault => "vault",
+        },
+        "dryRun": dry_run,
+        "total": handled.len(),
+        "entries": handled.iter().map(object).collect::<Vec<Value>>(),
+    });
+    for (index, count) in counts.iter().enumerate() {
+        json["counts"][called(index)] = json!(count);
+    }
+    Shown::with(page, json, failure(command, handled))
+}
+
+fn why(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Created | Outcome::Updated | Outcome::NotTried => String::new(),
+        Outcome::Skipped | Outcome::Conflict => "it exists".to_owned(),
+        Outcome::Invalid(why) | Outcome::Unknown(why) => why.clone(),
+        Outcome::Failed(failure) => failure.message.clone(),
+    }
+}
+
+/// The failure where not every entry is there as asked for: the gravest reason gives the exit code.
+fn failure(command: &Import, handled: &[Handled]) -> Option<Failure> {
+    let bad: Vec<&Outcome> =
+        handled.iter().map(|entry| &entry.outcome).filter(|outcome| !outcome.is_good()).collect();
+    if bad.is_empty() {
+        return None;
+    }
+    let would = if command.dry_run { "would not be" } else { "were not" };
+    let message = format!("{} of {} {would} imported", bad.len(), handled.len());
+    let stopped = bad.iter().find_map(|outcome| match outcome {
+        Outcome::Failed(failure) if outcome.stops() => Some(failure),
+        _ => None,
+    });
+    let conflicts = bad.iter().all(|outcome| matches!(outcome, Outcome::Conflict));
+    let resumes = "type the same command again with --skip-existing (or --update): what is there \
+        stays, and the rest is tried";
+    let exists = "--update gives those that exist the file's value as a new version, --skip-existing leaves \
+         them as they are";
+    Some(match stopped {
+        Some(stopped) => {
+            let failure = Failure::new(stopped.exit, message);
+            let failure = failure.detail(format!("what stopped it: {}", stopped.message));
+            match &stopped.advice {
+                Some(advice) => failure.detail(advice.clone()).advice(resumes),
+                None => failure.advice(resumes),
+            }
+        }
+        None if conflicts => Failure::new(Exit::NotFoundOrConflict, message).advice(exists),
+        None => {
+            let unfinished =
+                |outcome: &&Outcome| matches!(outcome, Outcome::Unknown(_) | Outcome::NotTried);
+            let failure = Failure::new(Exit::Error, message);
+            match bad.iter().any(|outcome| unfinished(outcome)) {
+                true => failure.advice(resumes),
+                false => failure,
+            }
+        }
+    })
+}

@@ -1,0 +1,54 @@
+//! `neo-secrets completions` and `neo-secrets man`, made from the declaration that parses.
+
+use clap::{Command, CommandFactory};
+use clap_complete::aot::{Bash, Fish, Generator, Zsh, generate};
+use serde_json::json;
+
+use crate::cli::args::{CommandLine, Completions, Man, Shell};
+use crate::cli::outcome::{Failure, Shown};
+use crate::cli::page::Page;
+
+const NAME: &str = "neo-secrets";
+
+pub(crate) fn completions(command: &Completions) -> Shown {
+    let script = match command.shell {
+        Shell::Bash => script(Bash),
+        Shell::Zsh => script(Zsh),
+        Shell::Fish => script(Fish),
+    };
+    let json = json!({ "script": script });
+    Shown::new(Page::new().text(script), &json)
+}
+
+fn script(shell: impl Generator) -> String {
+    let mut script = Vec::new();
+    generate(shell, &mut CommandLine::command(), NAME, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The page of the command that is named, in roff.
+pub(crate) fn man(command: &Man) -> Result<Shown, Failure> {
+    let mut root = CommandLine::command();
+    // This gives each command the options that all of them take, and its whole name.
+    root.build();
+    let mut found = &root;
+    for name in &command.command {
+        found = found.find_subcommand(name).ok_or_else(|| {
+            let known: Vec<_> = found.get_subcommands().map(Command::get_name).collect();
+            let failure = Failure::usage(format!("there is no command {name:?}"));
+            match known.is_empty() {
+                true => failure,
+                false => failure.advice(format!("there are: {}", known.join(", "))),
+            }
+        })?;
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(found.clone())
+        .title(found.get_display_name().unwrap_or(NAME))
+        .manual("Neo Secrets")
+        .render(&mut page)
+        .map_err(Failure::error)?;
+    let page = String::from_utf8_lossy(&page).into_owned();
+    let json = json!({ "roff": page });
+    Ok(Shown::new(Page::new().text(page), &json))
+}
