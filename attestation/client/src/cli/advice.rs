@@ -18,11 +18,15 @@ pub(crate) fn on_status(
             ),
         ),
         403 => (Exit::NotAuthorised, forbidden(told)),
+        404 if told.contains("path") => (
+            Exit::NotFoundOrConflict,
+            fixed("this server is older than this command, or has it turned off"),
+        ),
         404 => (
             Exit::NotFoundOrConflict,
             fixed(
-                "neo-secrets secrets list --prefix TEXT shows the names that this key may see; it \
-                 may be narrowed to others",
+                "this key may see others, or none: neo-secrets secrets list --prefix TEXT shows \
+                 secrets, keys list and accounts list the rest",
             ),
         ),
         409 => (Exit::NotFoundOrConflict, conflict(told)),

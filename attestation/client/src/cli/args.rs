@@ -123,14 +123,13 @@ pub(crate) enum Command {
     Man(Man),
 }
 
-/// What people type who want to give a value on the command line: taken so that it can be refused
-/// without showing it.
+/// A second word where people type a value on the command line: taken so that it can be refused
+/// without showing it. (Completions would offer an option for that, however hidden; `--value` is
+/// refused where clap does not know it.)
 #[derive(Args)]
 pub(crate) struct Stray {
     #[arg(hide = true, value_name = "VALUE")]
     positional: Vec<OsString>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    value: Option<Vec<OsString>>,
 }
 
 impl std::fmt::Debug for Stray {
@@ -141,7 +140,7 @@ impl std::fmt::Debug for Stray {
 
 impl Stray {
     pub(crate) fn is_empty(&self) -> bool {
-        self.positional.is_empty() && self.value.is_none()
+        self.positional.is_empty()
     }
 }
 

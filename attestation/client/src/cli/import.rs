@@ -88,13 +88,10 @@ async fn all(
             true => upload::look(line, &name, existing).await,
             false => upload::put(line, &name, &value, existing).await,
         };
-        (index, outcome)
+        let next = if outcome.stops() { Next::Stop } else { Next::Continue };
+        ((index, outcome), next)
     };
-    let done = |(_, outcome): &(usize, Outcome)| {
-        progress.step();
-        if outcome.stops() { Next::Stop } else { Next::Continue }
-    };
-    let results = pool::each(session.into_line(), tasks, work, done).await;
+    let results = pool::each(session.into_line(), tasks, work, || progress.step()).await;
     for (index, outcome) in results.into_iter().flatten() {
         if let Some(place) = handled.get_mut(index) {
             place.outcome = outcome;

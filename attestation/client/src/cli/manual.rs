@@ -12,17 +12,25 @@ const NAME: &str = "neo-secrets";
 
 pub(crate) fn completions(command: &Completions) -> Shown {
     let script = match command.shell {
-        Shell::Bash => script(Bash),
-        Shell::Zsh => script(Zsh),
-        Shell::Fish => script(Fish),
+        Shell::Bash => bash(),
+        Shell::Zsh => script(Zsh, NAME),
+        Shell::Fish => script(Fish, NAME),
     };
     let json = json!({ "script": script });
     Shown::new(Page::new().text(script), &json)
 }
 
-fn script(shell: impl Generator) -> String {
+/// clap_complete 4.6 labels the subcommands of a program with a `-` in its name in two ways, so that
+/// none of them matches (clap's issue 6421): the script is made for another name, and registered for
+/// ours.
+fn bash() -> String {
+    const OTHER: &str = "neo_secrets";
+    script(Bash, OTHER).replace(&format!(" {OTHER}\n"), &format!(" {NAME}\n"))
+}
+
+fn script(shell: impl Generator, name: &str) -> String {
     let mut script = Vec::new();
-    generate(shell, &mut CommandLine::command(), NAME, &mut script);
+    generate(shell, &mut CommandLine::command(), name, &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 

@@ -37,7 +37,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use neo_secrets_attestation::roots::Roots;
 use zeroize::Zeroizing;
 
@@ -98,12 +98,27 @@ fn parse(arguments: &[OsString]) -> Result<CommandLine, Unparsed> {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Unparsed::Failure(Failure::usage("no command is given").detail(error.to_string()))
         }
+        _ if is_value_option(&error) => {
+            let updates = arguments.iter().any(|argument| argument == "update");
+            let command = if updates { "secrets update" } else { "secrets create" };
+            Unparsed::Failure(value::on_command_line(command))
+        }
         _ => {
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
             Unparsed::Failure(Failure::usage(text))
         }
     })
+}
+
+/// Whether the unknown argument is `--value`: what clap says of it could repeat the value.
+fn is_value_option(error: &clap::Error) -> bool {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.as_str(),
+        _ => return false,
+    };
+    let unknown = error.kind() == ErrorKind::UnknownArgument;
+    unknown && argument.split('=').next() == Some("--value")
 }
 
 fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Failure> {

@@ -16,13 +16,13 @@ pub(crate) enum Next {
     Stop,
 }
 
-/// Does `work` with each item, on `line` and as many connections more as pay off. Each result is
-/// told to `done` as it comes. Ctrl-C stops it. An item that was not begun has no result.
+/// Does `work` with each item, on `line` and as many connections more as pay off; `done` hears of
+/// each that ended. Ctrl-C stops it. An item that was not begun has no result.
 pub(crate) async fn each<T: 'static, R: 'static>(
     line: Line,
     items: Vec<T>,
-    work: impl AsyncFn(&mut Line, T) -> R + 'static,
-    mut done: impl FnMut(&R) -> Next,
+    work: impl AsyncFn(&mut Line, T) -> (R, Next) + 'static,
+    mut done: impl FnMut(),
 ) -> Vec<Option<R>> {
     let count = items.len();
     let connections = count.div_ceil(limits::CALLS_PER_CONNECTION_MIN);
@@ -40,7 +40,10 @@ pub(crate) async fn each<T: 'static, R: 'static>(
             while !stopped.get() {
                 let next = queue.borrow_mut().next();
                 let Some((index, item)) = next else { break };
-                let result = work(&mut line, item).await;
+                let (result, next) = work(&mut line, item).await;
+                if let Next::Stop = next {
+                    stopped.set(true);
+                }
                 // The receiver is there until every sender is gone.
                 let _ = sender.send((index, result));
             }
@@ -54,9 +57,7 @@ pub(crate) async fn each<T: 'static, R: 'static>(
                 tokio::select! {
                     received = receiver.recv() => {
                         let Some((index, result)) = received else { break };
-                        if let Next::Stop = done(&result) {
-                            stopped.set(true);
-                        }
+                        done();
                         if let Some(place) = results.get_mut(index) {
                             *place = Some(result);
                         }

@@ -251,8 +251,11 @@ fn facts(profile: &Profile, trust: &Trust) -> Vec<(&'static str, Cell)> {
         Some(key) => key.to_string().into(),
         None => Cell::Painted(Paint::Warning, "none: any instance of the image".to_owned()),
     };
-    let count = reference.measurements.len();
-    let image = format!("{} ({count} measurements)", reference.image_version.as_str());
+    let version = reference.image_version.as_str();
+    let image = match reference.measurements.len() {
+        1 => format!("{version} (1 measurement)"),
+        count => format!("{version} ({count} measurements)"),
+    };
     let products: Vec<_> = policy.products.iter().map(|entry| entry.product.to_string()).collect();
     vec![
         ("instance", profile.url.to_string().into()),

@@ -214,12 +214,12 @@ async fn list(line: &mut Line, prefix: &str) -> Result<Vec<Listed>, Failure> {
 /// All values, or none.
 async fn fetch_all(session: Session, wanted: Vec<Wanted>) -> Result<Vec<(String, Wiped)>, Failure> {
     let count = wanted.len();
-    let work = async |line: &mut Line, wanted: Wanted| fetch(line, wanted).await;
-    let next = |result: &Result<_, Failure>| match result {
-        Ok(_) => Next::Continue,
-        Err(_) => Next::Stop,
+    let work = async |line: &mut Line, wanted: Wanted| {
+        let result = fetch(line, wanted).await;
+        let next = if result.is_ok() { Next::Continue } else { Next::Stop };
+        (result, next)
     };
-    let results = pool::each(session.into_line(), wanted, work, next).await;
+    let results = pool::each(session.into_line(), wanted, work, || {}).await;
     let values = results.into_iter().flatten().collect::<Result<Vec<_>, _>>()?;
     if values.len() < count {
         return Err(Failure::error("interrupted: the command was not started"));

@@ -214,10 +214,11 @@ impl Key {
                 let mut may = Vec::new();
                 may.extend(admin.then_some("admin, which includes read, write and execute"));
                 may.extend(
-                    (*read && !admin).then_some("read; whether it writes only a write tells"),
+                    (*read && !admin).then_some("read (whether it may write, only a write shows)"),
                 );
                 may.extend(
-                    (!*read && !admin).then_some("not read; whether it writes only a write tells"),
+                    (!*read && !admin)
+                        .then_some("not read (whether it may write, only a write shows)"),
                 );
                 may.extend((*reveal == Some(true)).then_some("reveal"));
                 may.join("; ")

@@ -18,7 +18,12 @@ pub(crate) fn refuse_stray(stray: &Stray, command: &str) -> Result<(), Failure> 
     if stray.is_empty() {
         return Ok(());
     }
-    Err(Failure::usage(
+    Err(on_command_line(command))
+}
+
+/// The refusal of a value on the command line.
+pub(crate) fn on_command_line(command: &str) -> Failure {
+    Failure::usage(
         "a value is never taken from the command line, which other users of this machine and your \
          shell's history can read",
     )
@@ -26,7 +31,7 @@ pub(crate) fn refuse_stray(stray: &Stray, command: &str) -> Result<(), Failure> 
         "type: printf %s \"$VALUE\" | neo-secrets {command} NAME   or: neo-secrets {command} NAME \
          --from-file FILE   or, on a terminal, neo-secrets {command} NAME and then the value. A \
          value that was just typed here should be replaced."
-    )))
+    ))
 }
 
 /// Reads the value that a command asks for: bytes exactly as they are, but for the Enter that ends

@@ -40,6 +40,10 @@ use crate::url::InstanceUrl;
 const CONFIG: &[u8] =
     b"seal = \"firmware\"\nreveal = \"off\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
 
+/// One that lets values out.
+pub const REVEALING: &[u8] =
+    b"seal = \"firmware\"\nreveal = \"by-permission\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
+
 /// The time of every test.
 pub fn clock() -> UnixTime {
     UnixTime::try_from(std::time::SystemTime::now()).unwrap()
@@ -67,6 +71,8 @@ pub enum Evidence {
 #[derive(Clone, Copy, Debug)]
 pub enum Reply {
     Ok(&'static str),
+    /// Another status than 200.
+    Status(u16, &'static str),
     OkAndClose(&'static str),
     CloseUnanswered,
     Endless,
@@ -97,6 +103,7 @@ pub struct Host {
 }
 
 struct Shared {
+    config: &'static [u8],
     machine: Arc<Machine>,
     certificate: X509,
     instance: PKey<Private>,
@@ -106,20 +113,30 @@ struct Shared {
 }
 
 impl Host {
-    pub async fn start(evidence: Vec<Evidence>, mut replies: Vec<Reply>) -> Self {
+    pub async fn start(evidence: Vec<Evidence>, replies: Vec<Reply>) -> Self {
+        Self::start_with(CONFIG, evidence, replies).await
+    }
+
+    /// With another configuration than the usual one.
+    pub async fn start_with(
+        config: &'static [u8],
+        evidence: Vec<Evidence>,
+        mut replies: Vec<Reply>,
+    ) -> Self {
         let (key, certificate) = certificate();
         replies.reverse();
-        Self::serve(&key, certificate, evidence, replies).await
+        Self::serve(config, &key, certificate, evidence, replies).await
     }
 
     /// The certificate is another key's than the one that signs the handshake.
     pub async fn start_with_foreign_certificate() -> Self {
         let (_, certificate) = certificate();
         let (key, _) = self::certificate();
-        Self::serve(&key, certificate, vec![Evidence::Genuine], vec![]).await
+        Self::serve(CONFIG, &key, certificate, vec![Evidence::Genuine], vec![]).await
     }
 
     async fn serve(
+        config: &'static [u8],
         key: &PKey<Private>,
         certificate: X509,
         evidence: Vec<Evidence>,
@@ -128,6 +145,7 @@ impl Host {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
         let shared = Arc::new(Shared {
+            config,
             machine: machine(),
             certificate,
             instance: PKey::generate_ed25519().unwrap(),
@@ -135,7 +153,7 @@ impl Host {
             replies: Mutex::new(replies),
             seen: Mutex::default(),
         });
-        let acceptor = TlsAcceptor::from(config(key, &shared.certificate));
+        let acceptor = TlsAcceptor::from(self::config(key, &shared.certificate));
         let changed = Arc::new(tokio::sync::Notify::new());
         tokio::spawn(accept(listener, acceptor, shared.clone(), changed.clone()));
         Self { url, shared, changed }
@@ -143,7 +161,7 @@ impl Host {
 
     pub fn trust(&self) -> Trust {
         let (chip, now) = (self.shared.machine.chip(), OffsetDateTime::now_utc());
-        let config = AttestedConfig::parse(CONFIG).unwrap();
+        let config = AttestedConfig::parse(self.shared.config).unwrap();
         Trust {
             roots: Roots::simulated(chip.vendor().ark()).unwrap(),
             reference: client_files::reference(chip),
@@ -333,6 +351,7 @@ async fn reply(stream: &mut TlsStream<TcpStream>, shared: &Shared) -> bool {
     };
     match reply.unwrap() {
         Reply::Ok(body) => send(stream, body.as_bytes()).await,
+        Reply::Status(status, body) => send_status(stream, status, body.as_bytes()).await,
         Reply::OkAndClose(body) => {
             send(stream, body.as_bytes()).await;
             false
@@ -343,7 +362,11 @@ async fn reply(stream: &mut TlsStream<TcpStream>, shared: &Shared) -> bool {
 }
 
 async fn send(stream: &mut TlsStream<TcpStream>, body: &[u8]) -> bool {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    send_status(stream, 200, body).await
+}
+
+async fn send_status(stream: &mut TlsStream<TcpStream>, status: u16, body: &[u8]) -> bool {
+    let head = format!("HTTP/1.1 {status} Told\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body].concat()).await.is_ok()
         && stream.flush().await.is_ok()
 }
@@ -395,7 +418,7 @@ fn document(shared: &Shared, evidence: Evidence, nonce: &str, exporter: &Exporte
             Evidence::OtherTlsKey => [7; 32],
             _ => sha256(&spki),
         },
-        config: ConfigText::new(CONFIG).unwrap(),
+        config: ConfigText::new(shared.config).unwrap(),
         image_version: ImageVersion::new("0.1.0").unwrap(),
         phase: match evidence {
             Evidence::Unclaimed => ClaimPhase::Unclaimed,
