@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -137,8 +138,9 @@ impl Home {
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
+        let signal = || output.status.signal().map(|signal| -signal);
         Outcome {
-            code: output.status.code().unwrap(),
+            code: output.status.code().or_else(signal).unwrap(),
             out: text(output.stdout),
             err: text(output.stderr),
         }
@@ -160,6 +162,7 @@ impl Home {
 /// How a command ended, and what it printed.
 #[derive(Debug)]
 pub struct Outcome {
+    /// The exit code, or the negative number of the signal that ended it.
     pub code: i32,
     pub out: String,
     pub err: String,

@@ -63,13 +63,16 @@ fn forbidden(told: &str) -> Option<String> {
     }
     let (_, rest) = told.split_once("permission ")?;
     let permission = rest.trim_end_matches('.');
-    let known = ["read", "write", "execute", "admin", "reveal"].contains(&permission);
-    known.then(|| {
-        format!(
-            "who has an admin key can issue one that may: neo-secrets keys create NAME \
-             --permission {permission} --out NAME.key; then --key-file NAME.key"
-        )
-    })
+    let needed = match permission {
+        "read" | "write" | "execute" | "admin" => permission,
+        // Without `read` it finds no secret by its name.
+        "reveal" => "read,reveal",
+        _ => return None,
+    };
+    Some(format!(
+        "who has an admin key can issue one that may: neo-secrets keys create NAME --permission \
+         {needed} --out NAME.key; then --key-file NAME.key"
+    ))
 }
 
 /// Why no value can be had of an instance, whatever the key.

@@ -18,7 +18,7 @@ pub(crate) async fn run(command: &Audit, mut session: Session) -> Result<Shown, 
     let body = json_of(&answer)?;
     let events = items(&body, "events");
     let columns = [
-        Column::whole("TIME"),
+        Column::whole("TIME (UTC)"),
         Column::whole("ACTION"),
         Column::whole("BY"),
         Column::whole("OBJECT"),

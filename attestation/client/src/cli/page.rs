@@ -197,7 +197,9 @@ impl Cell {
     fn in_table(&self, style: &Style) -> String {
         match self {
             Self::Text(text) | Self::Painted(_, text) => printable(text),
-            Self::Stamp(time) if style.terminal.is_some() => readable::date_time(*time),
+            Self::Stamp(time) if style.terminal.is_some() => {
+                readable::date_time(*time).trim_end_matches(" UTC").to_owned()
+            }
             Self::Time(time) if style.terminal.is_some() => readable::distance(*time, style.now),
             Self::Until(Some(time)) if style.terminal.is_some() => {
                 let distance = readable::distance(*time, style.now);

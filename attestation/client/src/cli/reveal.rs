@@ -8,12 +8,12 @@ use serde_json::json;
 
 use crate::cli::args::RevealSecret;
 use crate::cli::lookup::{SECRETS, find};
-use crate::cli::outcome::{Failure, Shown};
+use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::Page;
 use crate::cli::session::{Line, Session};
 use crate::cli::terminal;
 use crate::connection::Answer;
-use crate::files;
+use crate::files::{self, FileError};
 use crate::secret::Wiped;
 
 /// A value that was taken out of the instance.
@@ -33,7 +33,10 @@ pub(crate) async fn run(command: &RevealSecret, mut session: Session) -> Result<
     let RevealSecret { object, version, out, force } = command;
     if let Some(path) = out {
         let check = if *force { files::check_can_replace } else { files::check_can_create };
-        check(path).map_err(|error| Failure::error(error).advice("--force replaces a file"))?;
+        check(path).map_err(|error| match error {
+            FileError::Exists { .. } => Failure::error(error).advice("--force replaces it"),
+            FileError::Io { .. } | FileError::TooLarge { .. } => Failure::error(error),
+        })?;
     }
     session.check_reveals().await?;
     let simulated = session.simulated();
@@ -61,7 +64,15 @@ pub(crate) async fn reveal(line: &mut Line, id: &str) -> Result<Revealed, Failur
 async fn ask(line: &mut Line, id: &str, version: Option<u64>) -> Result<Answer, Failure> {
     let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
     let path = format!("{SECRETS}/{id}/value{query}");
-    line.call(Method::GET, &path, None, None, StatusCode::OK).await
+    line.call(Method::GET, &path, None, None, StatusCode::OK).await.map_err(|failure| match failure
+        .exit
+    {
+        Exit::NotFoundOrConflict => failure.advice(
+            "it may be deleted or expired, or the version is not kept any more: neo-secrets \
+                 secrets get and secrets versions show that",
+        ),
+        _ => failure,
+    })
 }
 
 fn read(answer: &Answer) -> Result<Revealed, Failure> {

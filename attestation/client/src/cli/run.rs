@@ -176,10 +176,14 @@ fn merge(named: Vec<Wanted>, listed: Vec<Listed>, prefix: &str) -> Result<Vec<Wa
 
 /// The secrets whose names begin so, but for the expired ones, whose values nobody gets.
 async fn list(line: &mut Line, prefix: &str) -> Result<Vec<Listed>, Failure> {
-    let (prefix, limit) = (percent_encode(prefix), limits::PAGE_ITEMS_MAX);
+    let limit = limits::PAGE_ITEMS_MAX;
+    let mut filter = String::new();
+    if !prefix.is_empty() {
+        filter = format!("&prefix={}", percent_encode(prefix));
+    }
     let (mut listed, mut offset, mut expired) = (BTreeMap::new(), 0, 0);
     loop {
-        let path = format!("{SECRETS}?limit={limit}&offset={offset}&prefix={prefix}&detail=full");
+        let path = format!("{SECRETS}?limit={limit}&offset={offset}{filter}&detail=full");
         let answer = line.call(Method::GET, &path, None, None, StatusCode::OK).await?;
         let body = json_of(&answer)?;
         let items = items(&body, "secrets");
