@@ -8,6 +8,7 @@ use crate::certificate::{AuthorityKey, Certificate, CertificateError, Crl};
 use crate::endorsements::{Endorsement, Endorsements, VekKind, ark_name};
 use crate::error::VerifyError;
 use crate::product::Product;
+use crate::roots::Roots;
 use crate::time::UnixTime;
 use crate::verify::{CrlRule, CrlStatus, Rules};
 
@@ -29,17 +30,9 @@ pub(crate) fn verify<'a>(
     let Endorsements { vek, ask, ark, crl } = endorsements;
 
     // 2. The root is a pinned one, and fixes the product.
-    let ark_sha256 = sha256(ark);
-    let product = rules.roots.product_of(&ark_sha256).ok_or_else(|| VerifyError::Root {
-        sha256: ark_sha256,
-        trusted: rules.roots.provenance(),
-    })?;
+    let (product, ark, ark_key) = root(ark, &rules.roots)?;
 
     // 3a. Signatures, from the root down.
-    let parse =
-        |endorsement, der| Certificate::parse(der).map_err(|error| malformed(endorsement, error));
-    let ark = parse(Endorsement::Ark, ark)?;
-    let ark_key = authority_key(Endorsement::Ark, &ark)?;
     if !ark.is_signed_by(&ark_key) {
         return Err(VerifyError::ArkSignature);
     }
@@ -81,6 +74,37 @@ pub(crate) fn verify<'a>(
         (None, CrlRule::Required | CrlRule::MayBeStale) => return Err(VerifyError::CrlAbsent),
     };
     Ok(Chain { product, kind, vek, vek_key, crl })
+}
+
+/// Step 2, and what of the root the steps below use.
+fn root<'a>(
+    ark: &'a [u8],
+    roots: &Roots,
+) -> Result<(Product, Certificate<'a>, AuthorityKey), VerifyError> {
+    let sha256 = sha256(ark);
+    let product = roots
+        .product_of(&sha256)
+        .ok_or_else(|| VerifyError::Root { sha256, trusted: roots.provenance() })?;
+    let ark = parse(Endorsement::Ark, ark)?;
+    let key = authority_key(Endorsement::Ark, &ark)?;
+    Ok((product, ark, key))
+}
+
+/// §6.2: a CRL by itself, under a pinned root; its time may be over, but has begun.
+pub(crate) fn verify_crl<'a>(
+    der: &'a [u8],
+    ark: &[u8],
+    roots: &Roots,
+    now: UnixTime,
+) -> Result<Crl<'a>, VerifyError> {
+    let (_, ark, ark_key) = root(ark, roots)?;
+    let crl = genuine_crl(der, &ark, &ark_key)?;
+    begun(&crl, now)?;
+    Ok(crl)
+}
+
+fn parse(endorsement: Endorsement, der: &[u8]) -> Result<Certificate<'_>, VerifyError> {
+    Certificate::parse(der).map_err(|error| malformed(endorsement, error))
 }
 
 fn malformed(endorsement: Endorsement, error: CertificateError) -> VerifyError {
@@ -139,6 +163,28 @@ fn revocation(
     rule: CrlRule,
     now: UnixTime,
 ) -> Result<CrlStatus, VerifyError> {
+    let crl = genuine_crl(der, ark, ark_key)?;
+    for (endorsement, certificate) in [(Endorsement::Ark, ark), (Endorsement::Ask, ask)] {
+        let listed = crl.lists(certificate.serial);
+        if listed.map_err(|error| malformed(Endorsement::Crl, error))? {
+            return Err(VerifyError::Revoked { endorsement, serial: certificate.serial.to_vec() });
+        }
+    }
+    begun(&crl, now)?;
+    let next_update = crl.next_update;
+    match rule {
+        _ if now <= next_update => Ok(CrlStatus::Current { next_update }),
+        CrlRule::MayBeStale | CrlRule::MayBeAbsent => Ok(CrlStatus::Stale { next_update }),
+        CrlRule::Required => Err(VerifyError::CrlStale { next_update, now }),
+    }
+}
+
+/// The root signed the list, and is its issuer.
+fn genuine_crl<'a>(
+    der: &'a [u8],
+    ark: &Certificate<'_>,
+    ark_key: &AuthorityKey,
+) -> Result<Crl<'a>, VerifyError> {
     let crl = Crl::parse(der).map_err(|error| malformed(Endorsement::Crl, error))?;
     if !crl.is_signed_by(ark_key) {
         return Err(VerifyError::CrlSignature);
@@ -152,19 +198,13 @@ fn revocation(
             expected: expected.to_owned(),
         });
     }
-    for (endorsement, certificate) in [(Endorsement::Ark, ark), (Endorsement::Ask, ask)] {
-        let listed = crl.lists(certificate.serial);
-        if listed.map_err(|error| malformed(Endorsement::Crl, error))? {
-            return Err(VerifyError::Revoked { endorsement, serial: certificate.serial.to_vec() });
-        }
-    }
-    let Crl { this_update, next_update, .. } = crl;
+    Ok(crl)
+}
+
+fn begun(crl: &Crl<'_>, now: UnixTime) -> Result<(), VerifyError> {
+    let this_update = crl.this_update;
     if now < this_update {
         return Err(VerifyError::CrlNotYetValid { this_update, now });
     }
-    match rule {
-        _ if now <= next_update => Ok(CrlStatus::Current { next_update }),
-        CrlRule::MayBeStale | CrlRule::MayBeAbsent => Ok(CrlStatus::Stale { next_update }),
-        CrlRule::Required => Err(VerifyError::CrlStale { next_update, now }),
-    }
+    Ok(())
 }

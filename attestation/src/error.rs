@@ -323,6 +323,33 @@ impl VerifyError {
         }
     }
 
+    /// Which of the endorsements does not fit; nothing where it is the report by itself.
+    pub const fn endorsement(&self) -> Option<Endorsement> {
+        Some(match self {
+            Self::Report(_) | Self::TcbReserved { .. } | Self::ChipIdMasked => return None,
+            Self::Certificate { endorsement, .. }
+            | Self::KeyKind { endorsement, .. }
+            | Self::CommonName { endorsement, .. }
+            | Self::NotYetValid { endorsement, .. }
+            | Self::Expired { endorsement, .. }
+            | Self::Revoked { endorsement, .. } => *endorsement,
+            Self::Root { .. } | Self::ArkSignature | Self::Cpuid { .. } => Endorsement::Ark,
+            Self::AskSignature => Endorsement::Ask,
+            Self::CrlAbsent
+            | Self::CrlSignature
+            | Self::CrlStale { .. }
+            | Self::CrlNotYetValid { .. } => Endorsement::Crl,
+            Self::VekSignature
+            | Self::ReportSignature
+            | Self::SigningKey { .. }
+            | Self::ProductExtension { .. }
+            | Self::Extension { .. }
+            | Self::TcbExtension { .. }
+            | Self::HwId { .. }
+            | Self::CspId { .. } => Endorsement::Vek,
+        })
+    }
+
     /// The failed step with the field and both values, as a person reads them.
     pub fn finding(&self) -> Finding {
         let (field, got, expected) = match self {

@@ -109,6 +109,38 @@ pub struct Tcbs {
     pub launch: Tcb,
 }
 
+/// A revocation list that a pinned root signed and whose time has begun. Only [`verify_crl`] makes
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedCrl {
+    this_update: UnixTime,
+    next_update: UnixTime,
+}
+
+impl VerifiedCrl {
+    /// When it was made: of two lists the one with the later time is the newer.
+    pub const fn this_update(&self) -> UnixTime {
+        self.this_update
+    }
+
+    /// When the next one is due, or was.
+    pub const fn next_update(&self) -> UnixTime {
+        self.next_update
+    }
+}
+
+/// Verifies a revocation list by itself (SPEC.md §6.2) under its root, DER: for keeping it, not for
+/// judging a chain by it.
+pub fn verify_crl(
+    der: &[u8],
+    ark: &[u8],
+    roots: &Roots,
+    now: UnixTime,
+) -> Result<VerifiedCrl, VerifyError> {
+    let crl = chain::verify_crl(der, ark, roots, now)?;
+    Ok(VerifiedCrl { this_update: crl.this_update, next_update: crl.next_update })
+}
+
 /// Verifies a raw report against its endorsements as of `now`. The first failing step ends it.
 pub fn verify_report(
     raw: &[u8],

@@ -19,6 +19,7 @@ mod evidence {
 
 mod verify {
     mod agreement;
+    mod crl;
     mod files;
     mod forgeries;
     mod hostile;
