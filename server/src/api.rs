@@ -6,6 +6,7 @@ mod attestation;
 mod audit;
 mod body;
 mod claim;
+mod endorsements;
 mod error;
 mod health;
 mod json;
@@ -139,6 +140,11 @@ impl Api {
             Endpoint::Live => health::live(query, body).await,
             Endpoint::Ready => health::ready(&self.instance, query, body).await,
             Endpoint::Attestation => attestation::evidence(self, request, query, body).await,
+            Endpoint::LastReport => endorsements::report(self, query, body).await,
+            Endpoint::KeepCertificates => {
+                endorsements::keep_chain(self, request, query, body).await
+            }
+            Endpoint::KeepCrl => endorsements::keep_crl(self, request, query, body).await,
             Endpoint::Claim => claim::claim(self, request, query, body).await,
             Endpoint::Keyed(keyed) => {
                 let phase = self.instance.phase();

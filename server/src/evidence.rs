@@ -30,6 +30,9 @@ pub enum EvidenceError {
     /// No report in time.
     #[error("the secure processor is busy")]
     Late,
+    /// Nobody has brought the chip's certificates.
+    #[error("the chip's certificates are missing")]
+    NoCertificates,
     /// This phase makes no evidence, or the processor failed; `/readyz` says which.
     #[error("there is no evidence now")]
     NotNow,

@@ -1,7 +1,7 @@
-//! Reading small files whose size the host decides.
+//! Small files: reading those whose size the host decides, and replacing one whole.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Why a file was not read.
@@ -31,9 +31,52 @@ pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     }
 }
 
+/// Replaces a file, or makes it and its folder: whatever happens meanwhile, the old one or the new
+/// one is there, whole. One caller at a time.
+///
+/// # Errors
+/// As the system says.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    if !folder.exists() {
+        std::fs::create_dir(folder)?;
+        sync_folder(folder.parent().unwrap_or(folder))?;
+    }
+    let mut unfinished = name.to_owned();
+    unfinished.push(".new");
+    let unfinished = folder.join(unfinished);
+    // What a killed server left under this name is cut off here.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replaces_whole_files_and_leaves_nothing_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept/file");
+        replace(&path, b"first").unwrap();
+        std::fs::write(folder.path().join("kept/file.new"), b"left by a killed server").unwrap();
+        replace(&path, b"2nd").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"2nd");
+        let names = std::fs::read_dir(folder.path().join("kept")).unwrap();
+        assert_eq!(names.count(), 1);
+        let file_in_the_way = path.join("below");
+        assert!(replace(&file_in_the_way, b"x").is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"2nd");
+    }
 
     #[test]
     fn stops_at_the_limit() {

@@ -11,19 +11,24 @@ pub const CONFIG_BYTES: u64 = 65_536;
 pub const CERTIFICATE_NAMES: usize = 32;
 /// RFC 1035: the longest domain name.
 pub const CERTIFICATE_NAME_BYTES: usize = 253;
-/// A DER certificate of the chip's chain: genuine ones have under 2,000 bytes.
-pub const ENDORSEMENT_BYTES: u64 = 8_192;
-/// A DER CRL: AMD's have under 2,000 bytes, and the document allows this much.
-pub const CRL_BYTES: u64 = 65_536;
+/// The kept chain in PEM: genuine ones have under 8,000 bytes; the rest is for text around them.
+pub const CHAIN_FILE_BYTES: u64 = 65_536;
+/// The kept CRL: AMD's have under 2,000 bytes, and the document allows this much.
+pub const CRL_FILE_BYTES: u64 = 65_536;
 
 // Requests.
 
 /// Body limit of the API contract. The largest legitimate body is a 64 KiB value, every byte of it
 /// escaped to six: 384 KiB.
 pub const BODY_BYTES: usize = 1_048_576;
-/// Body of a claim, the only one that is read before its sender has shown a key: it has under 1
-/// KiB.
-pub const CLAIM_BYTES: usize = 16_384;
+/// Body of a call that asks for no key, and so of anybody's: a claim has under 1 KiB, a chain of
+/// certificates under 8, a CRL under 3.
+pub const KEYLESS_BODY_BYTES: usize = 16_384;
+/// An uploaded certificate, DER: genuine ones have under 2,000 bytes, and three of these in base64
+/// fit a body.
+pub const UPLOADED_CERTIFICATE_BYTES: usize = 3_900;
+/// An uploaded CRL, DER: AMD's have under 2,000 bytes, and one of these in base64 fits a body.
+pub const UPLOADED_CRL_BYTES: usize = 11_700;
 /// A secret with tags is an object in an object; a list of permissions is a list in an object.
 pub const JSON_DEPTH: usize = 4;
 /// Members of one object or list of a body. Tags, the largest, may have 20; each name is compared

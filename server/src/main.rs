@@ -6,5 +6,5 @@ use neo_secrets_server::options;
 use neo_secrets_server::platform::snp::SnpDevice;
 
 fn main() -> ExitCode {
-    options::main("neo-secretsd", &[], |options, _| SnpDevice::open(&options.data))
+    options::main("neo-secretsd", &[], |_, _| SnpDevice::open())
 }

@@ -1,9 +1,11 @@
 //! What the instance can do now, as types: only [`Serving`] holds an open store. Only this module
 //! touches the platform.
 
+mod endorsements;
 mod processor;
 
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +31,9 @@ use crate::store::{
     Store, StoreFailure, StoreLimits,
 };
 
-pub use processor::{Calls, Processor, ProcessorError, ProcessorState};
+use endorsements::Endorsed;
+pub use endorsements::{KeepError, Kept};
+pub use processor::{Calls, Processor, ProcessorError, ProcessorState, REPORT_BYTES};
 
 /// The phases. An instance begins in `Starting` and ends in `Draining`.
 pub enum Phase {
@@ -73,6 +77,7 @@ pub struct Serving {
 pub struct Instance {
     phase: ArcSwap<Phase>,
     processor: Processor,
+    endorsed: Endorsed,
     identity: Identity,
     store_path: PathBuf,
     store_limits: StoreLimits,
@@ -187,18 +192,19 @@ impl Serving {
 }
 
 impl Instance {
-    /// An instance in phase `Starting`.
+    /// An instance in phase `Starting`, with store and endorsements in the folder `data`.
     pub fn new(
         processor: Processor,
         identity: Identity,
-        store_path: PathBuf,
+        data: &Path,
         store_limits: StoreLimits,
     ) -> Self {
         Instance {
             phase: ArcSwap::from_pointee(Phase::Starting),
             processor,
+            endorsed: Endorsed::new(data.join("endorsements")),
             identity,
-            store_path,
+            store_path: data.join("store.redb"),
             store_limits,
             claiming: Arc::default(),
         }
@@ -315,14 +321,12 @@ impl Instance {
         let report = self.processor.report(&[0; 64], None).map_err(failed)?;
         let report =
             Report::try_from(report.as_slice()).map_err(|error| unfit(error.to_string()))?;
-        let certificates = || self.processor.certificates().map_err(failed);
-        let product = match report.cpuid.and_then(Product::from_cpuid) {
-            Some(product) => product,
-            // A report of version 2 names no processor; the chip's certificates do.
-            None => root_product(&certificates()?).ok_or_else(|| {
-                unfit("neither report nor certificates name a known product".into())
-            })?,
-        };
+        // A report of version 2 names no processor; the chip's certificates do.
+        let certified = || root_product(&self.endorsed.current(&self.processor).ok()?);
+        let named = report.cpuid.and_then(Product::from_cpuid);
+        let product = named
+            .or_else(certified)
+            .ok_or_else(|| unfit("neither report nor certificates name a known product".into()))?;
         BootIdentity::from_report(&report, product).map_err(|error| unfit(error.to_string()))
     }
 
@@ -344,9 +348,11 @@ impl Instance {
             ProcessorError::Busy => EvidenceError::Late,
             _ => EvidenceError::NotNow,
         };
-        let certificates = self.processor.certificates().map_err(refuse)?;
+        // First, so that certificates that are sent are compared with a report as they are now.
         let patience = Some(limits::REPORT_PATIENCE);
         let report = self.processor.report(&report_data.0, patience).map_err(refuse)?;
+        let certificates = self.endorsed.current(&self.processor);
+        let certificates = certificates.map_err(|_| EvidenceError::NoCertificates)?;
         let signature = match &*phase {
             Phase::Serving(serving) => {
                 let signature = serving.store.sign_evidence(&report_data);

@@ -6,6 +6,8 @@
 
 pub mod snp;
 
+pub use neo_secrets_attestation::endorsements::Endorsements;
+use neo_secrets_attestation::roots::Roots;
 use zeroize::Zeroizing;
 
 /// Bytes of a MSG_KEY_REQ as the guest device takes it.
@@ -34,24 +36,12 @@ pub trait Platform: Send + Sync + 'static {
         request: &[u8; KEY_REQUEST_BYTES],
     ) -> Result<Zeroizing<[u8; KEY_RESPONSE_BYTES]>, PlatformError>;
 
-    /// The certificates that endorse this chip, and the newest CRL known, all DER.
-    ///
-    /// # Errors
-    /// `Endorsements` with what is missing.
-    fn endorsements(&self) -> Result<Endorsements, PlatformError>;
-}
+    /// The certificates, and the CRL, that the host hands over with the machine, unverified. Those
+    /// that are kept go before them.
+    fn endorsements(&self) -> Option<Endorsements>;
 
-/// Certificates and CRL as DER, unverified: clients verify them.
-#[derive(Clone, Debug)]
-pub struct Endorsements {
-    /// VCEK or VLEK.
-    pub vek: Vec<u8>,
-    /// ASK or ASVK.
-    pub ask: Vec<u8>,
-    /// ARK.
-    pub ark: Vec<u8>,
-    /// The ARK's CRL, where one is known.
-    pub crl: Option<Vec<u8>>,
+    /// Whose reports this kind of machine gives.
+    fn roots(&self) -> Roots;
 }
 
 /// Why the secure processor gave no answer.
@@ -69,7 +59,4 @@ pub enum PlatformError {
     /// The device could not be used.
     #[error("the secure processor's device failed: {0}")]
     Device(#[from] std::io::Error),
-    /// Certificates are missing or unreadable.
-    #[error("endorsements: {0}")]
-    Endorsements(String),
 }

@@ -169,12 +169,8 @@ async fn serve<F: Future<Output = ()>>(
         config: config.text.clone(),
         image_version: ImageVersion::new(env!("CARGO_PKG_VERSION"))?,
     };
-    let instance = Arc::new(Instance::new(
-        Processor::new(platform),
-        identity,
-        data.join("store.redb"),
-        store_limits(&config),
-    ));
+    let instance =
+        Arc::new(Instance::new(Processor::new(platform), identity, &data, store_limits(&config)));
     let attester = Arc::downgrade(&instance);
     let evidence = EvidenceQueue::start(move |root| {
         attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 
+use neo_secrets_attestation::roots::Roots;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -126,7 +127,11 @@ impl Platform for FakePlatform {
         Ok(answer)
     }
 
-    fn endorsements(&self) -> Result<Endorsements, PlatformError> {
-        Ok(Endorsements { vek: vec![1], ask: vec![2], ark: vec![3], crl: None })
+    fn endorsements(&self) -> Option<Endorsements> {
+        Some(Endorsements { vek: vec![1], ask: vec![2], ark: vec![3], crl: None })
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::Amd
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod cli;
 mod closed;
 mod crash;
+mod endorsements;
 mod errors;
 mod evidence;
 mod footprint;

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use data_encoding::BASE64;
 use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, chip, claim_body};
 use neo_secrets_tests::http::{Answer, Connection};
 use openssl::pkey::PKey;
 use serde_json::{Value, json};
-use snp_simulator::Product;
+use snp_simulator::{Chip, Product};
+use time::OffsetDateTime;
 
 /// One method of one path, as the document has it.
 #[derive(Clone)]
@@ -210,10 +212,27 @@ fn claim(s: &mut Session<'_>) -> Value {
     s.good("Claim", "", "", Some(body))
 }
 
+fn endorsements(s: &mut Session<'_>) {
+    let now = OffsetDateTime::now_utc();
+    let chip = Chip::open(&s.appliance.home.path("chip"), now).unwrap();
+    let (kind, vendor) = (chip.leaf_kind(), chip.vendor());
+    let tcb = chip.settings.tcb.reported;
+    let leaf = vendor.leaf_draft(&kind, &chip.signing_key(tcb).unwrap(), tcb, now).unwrap();
+    let vek = BASE64.encode(&leaf.sign(vendor.issuer_key(&kind)).unwrap());
+    let (ask, ark) = (BASE64.encode(vendor.ask()), BASE64.encode(vendor.ark()));
+    s.good("KeepCertificates", "", "", Some(json!({"vek": vek, "ask": ask, "ark": ark})));
+    let mut crl = vendor.crl_draft(now).unwrap();
+    crl.this_update = now;
+    let crl = BASE64.encode(&crl.sign(vendor.ark_key()).unwrap());
+    s.good("KeepCrl", "", "", Some(json!({"crl": crl})));
+}
+
 fn serving(s: &mut Session<'_>) {
     s.good("Ready", "", "", None);
     s.good("Attestation", "", "?nonce=AAAAAAAAAAAAAAAAAAAAAA", None);
     s.good("Metrics", "", "", None);
+    s.good("LastReport", "", "", None);
+    endorsements(s);
     let tags = json!({"env": "prod"});
     let body = json!({"name": "db", "value": "one", "description": "d", "tags": tags,
         "expiresAt": "2999-01-01T00:00:00Z"});

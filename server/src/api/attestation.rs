@@ -33,6 +33,9 @@ pub async fn evidence(
         Err(error @ (EvidenceError::QueueFull | EvidenceError::Late)) => {
             Err(ApiError::unavailable(format!("No evidence now: {error}. Try again.")))
         }
+        Err(error @ EvidenceError::NoCertificates) => Err(ApiError::unavailable(format!(
+            "No evidence now: {error}. Anybody can send them: neo-secrets endorsements update."
+        ))),
         Err(EvidenceError::NotNow) => {
             Err(ApiError::unavailable("No evidence now: see /readyz, or the server's log."))
         }

@@ -61,7 +61,7 @@ pub async fn claim(
     let connection = request.conn_data::<Connection>();
     let exporter =
         connection.and_then(|connection| connection.exporter).ok_or(ApiError::Internal)?;
-    let mut fields = body.json(FIELDS, limits::CLAIM_BYTES).await?;
+    let mut fields = body.json(FIELDS, limits::KEYLESS_BODY_BYTES).await?;
     Query::parse(query, &[])?;
     let owner: PublicKey = parsed("ownerPublicKey", &fields.required_text("ownerPublicKey")?)?;
     let signature: Signature = parsed("signature", &fields.required_text("signature")?)?;

@@ -17,7 +17,7 @@ use super::route::{Endpoint, Place};
 use crate::access::Permission;
 use crate::limits;
 use crate::model::{AccountId, KeyId, Revision, SecretId};
-pub use schemas::{PublicKeyText, StoreIdText, TokenText};
+pub use schemas::{PublicKeyText, ReportText, StoreIdText, TokenText};
 
 /// Fields that an answer may lack. All others of an answer are always there.
 const MAY_BE_ABSENT: &[(&str, &str)] =

@@ -15,6 +15,12 @@ pub enum Endpoint {
     Ready,
     /// `/v1/attestation`
     Attestation,
+    /// `GET /v1/attestation/report`
+    LastReport,
+    /// `PUT /v1/attestation/certificates`
+    KeepCertificates,
+    /// `PUT /v1/attestation/crl`
+    KeepCrl,
     /// `/v1/claim`
     Claim,
     /// Needs an open store and an API key.
@@ -101,6 +107,12 @@ const ROUTES: &[Route] = &[
     Route { template: "/readyz", methods: &[(Method::GET, Endpoint::Ready)] },
     Route { template: "/metrics", methods: &[(Method::GET, Endpoint::Keyed(Keyed::Metrics))] },
     Route { template: "/v1/attestation", methods: &[(Method::GET, Endpoint::Attestation)] },
+    Route { template: "/v1/attestation/report", methods: &[(Method::GET, Endpoint::LastReport)] },
+    Route {
+        template: "/v1/attestation/certificates",
+        methods: &[(Method::PUT, Endpoint::KeepCertificates)],
+    },
+    Route { template: "/v1/attestation/crl", methods: &[(Method::PUT, Endpoint::KeepCrl)] },
     Route { template: "/v1/claim", methods: &[(Method::POST, Endpoint::Claim)] },
     Route {
         template: "/v1/secrets",

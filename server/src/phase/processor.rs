@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::firmware::{self, FirmwareError};
+use neo_secrets_attestation::roots::Roots;
 
 use crate::limits;
 use crate::metrics::{Histogram, TIMES};
@@ -26,6 +27,7 @@ pub struct Processor {
     report_calls: Calls,
     key_calls: Calls,
     state: Mutex<ProcessorState>,
+    last_report: Mutex<Option<[u8; REPORT_BYTES]>>,
     key_requests: AtomicU8,
     stopping: AtomicBool,
     wake: (Mutex<()>, Condvar),
@@ -67,9 +69,6 @@ pub enum ProcessorError {
     /// See [`ProcessorState::Dead`].
     #[error("{0}")]
     Dead(String),
-    /// The chip's certificates could not be read.
-    #[error("{0}")]
-    Endorsements(String),
     /// A third key request.
     #[error("this start has used up its key requests")]
     KeyRequests,
@@ -107,6 +106,7 @@ impl Processor {
             report_calls: Calls::new("report"),
             key_calls: Calls::new("key"),
             state: Mutex::new(ProcessorState::Working),
+            last_report: Mutex::new(None),
             key_requests: AtomicU8::new(0),
             stopping: AtomicBool::new(false),
             wake: (Mutex::new(()), Condvar::new()),
@@ -139,7 +139,15 @@ impl Processor {
         })?;
         let report = report.map_err(ProcessorError::Refused);
         self.note(report.as_ref().err());
+        if let Ok(report) = &report {
+            *self.last_report.lock().unwrap_or_else(PoisonError::into_inner) = Some(*report);
+        }
         report
+    }
+
+    /// The last report of this start.
+    pub fn last_report(&self) -> Option<[u8; REPORT_BYTES]> {
+        *self.last_report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key for this request.
@@ -157,21 +165,14 @@ impl Processor {
         Ok(key?)
     }
 
-    /// The certificates as they are now: the host's files, which a newer CRL may reach at any time.
-    ///
-    /// # Errors
-    /// [`ProcessorError::Endorsements`]
-    pub fn certificates(&self) -> Result<Endorsements, ProcessorError> {
-        match self.platform.endorsements() {
-            Ok(crate::platform::Endorsements { vek, ask, ark, crl }) => {
-                Ok(Endorsements { vek, ask, ark, crl })
-            }
-            Err(error) => {
-                let error = ProcessorError::Endorsements(error.to_string());
-                self.note(Some(&error));
-                Err(error)
-            }
-        }
+    /// What the host handed over with the machine.
+    pub fn given_endorsements(&self) -> Option<Endorsements> {
+        self.platform.endorsements()
+    }
+
+    /// Whose reports these are.
+    pub fn roots(&self) -> Roots {
+        self.platform.roots()
     }
 
     /// Ends every wait for a busy processor, now and later.

@@ -27,7 +27,7 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
         accounts: 1,
     };
     let processor = Processor::new(FakePlatform::new([]));
-    let instance = Instance::new(processor, identity, folder.join("store.redb"), limits);
+    let instance = Instance::new(processor, identity, folder, limits);
     instance.boot().unwrap();
     Arc::new(instance)
 }

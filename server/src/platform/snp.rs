@@ -1,12 +1,11 @@
-//! The real secure processor: Linux's `/dev/sev-guest` and the certificates in the data folder. The
-//! only unsafe code of this package.
+//! The real secure processor: Linux's `/dev/sev-guest`. The only unsafe code of this package.
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
 
+use neo_secrets_attestation::roots::Roots;
 use nix::errno::Errno;
 use zeroize::Zeroizing;
 
@@ -14,8 +13,6 @@ use super::{
     Endorsements, KEY_REQUEST_BYTES, KEY_RESPONSE_BYTES, Platform, PlatformError,
     REPORT_RESPONSE_BYTES,
 };
-use crate::files::read_bounded;
-use crate::limits;
 
 const DEVICE: &str = "/dev/sev-guest";
 const MESSAGE_VERSION: u8 = 1;
@@ -52,7 +49,6 @@ mod ioctl {
 /// An SEV-SNP guest's secure processor.
 pub struct SnpDevice {
     device: File,
-    endorsements: PathBuf,
 }
 
 /// Why there is no secure processor.
@@ -61,18 +57,13 @@ pub struct SnpDevice {
 pub struct OpenDeviceError(#[from] io::Error);
 
 impl SnpDevice {
-    /// Opens the device; certificates will be read from `data/endorsements`.
+    /// Opens the device.
     ///
     /// # Errors
     /// Where there is no such device, or it may not be opened.
-    pub fn open(data: &Path) -> Result<Self, OpenDeviceError> {
+    pub fn open() -> Result<Self, OpenDeviceError> {
         let device = OpenOptions::new().read(true).write(true).open(DEVICE)?;
-        Ok(SnpDevice { device, endorsements: data.join("endorsements") })
-    }
-
-    fn certificate(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, PlatformError> {
-        read_bounded(&self.endorsements.join(name), bytes_max)
-            .map_err(|error| PlatformError::Endorsements(format!("{name}: {error}")))
+        Ok(SnpDevice { device })
     }
 }
 
@@ -115,20 +106,12 @@ impl Platform for SnpDevice {
         Ok(response)
     }
 
-    fn endorsements(&self) -> Result<Endorsements, PlatformError> {
-        let crl = match read_bounded(&self.endorsements.join("crl.der"), limits::CRL_BYTES) {
-            Ok(crl) => Some(crl),
-            Err(crate::files::ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                None
-            }
-            Err(error) => return Err(PlatformError::Endorsements(format!("crl.der: {error}"))),
-        };
-        Ok(Endorsements {
-            vek: self.certificate("vek.der", limits::ENDORSEMENT_BYTES)?,
-            ask: self.certificate("ask.der", limits::ENDORSEMENT_BYTES)?,
-            ark: self.certificate("ark.der", limits::ENDORSEMENT_BYTES)?,
-            crl,
-        })
+    fn endorsements(&self) -> Option<Endorsements> {
+        None // what a hypervisor may have is not read
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::Amd
     }
 }
 
@@ -156,21 +139,5 @@ mod tests {
         let refused = finish(Err(Errno::EIO), 0x16);
         assert!(matches!(refused, Err(PlatformError::Firmware { status: 0x16 })));
         assert!(matches!(finish(Err(Errno::ENOTTY), 0), Err(PlatformError::Device(_))));
-    }
-
-    #[test]
-    fn endorsements_are_bounded_and_only_the_crl_may_be_absent() {
-        let folder = tempfile::tempdir().unwrap();
-        let device = File::open("/dev/null").unwrap();
-        let device = SnpDevice { device, endorsements: folder.path().to_owned() };
-        for name in ["vek.der", "ask.der", "ark.der"] {
-            assert!(matches!(device.endorsements(), Err(PlatformError::Endorsements(_))));
-            std::fs::write(folder.path().join(name), name).unwrap();
-        }
-        let read = device.endorsements().unwrap();
-        assert_eq!((read.vek.as_slice(), read.crl), (b"vek.der".as_slice(), None));
-        std::fs::write(folder.path().join("ark.der"), vec![0; 8_193]).unwrap();
-        let Err(PlatformError::Endorsements(reason)) = device.endorsements() else { panic!() };
-        assert_eq!(reason, "ark.der: the file has more than 8192 bytes");
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use neo_secrets_attestation::roots::Roots;
 use neo_secrets_server::platform::{
     Endorsements, KEY_REQUEST_BYTES, KEY_RESPONSE_BYTES, Platform, PlatformError,
     REPORT_RESPONSE_BYTES,
@@ -223,8 +224,12 @@ impl Platform for Machine {
         Ok(key::derive(request, &self.chip, &self.vm_root).map_err(io::Error::other)?)
     }
 
-    fn endorsements(&self) -> Result<Endorsements, PlatformError> {
-        Ok(lock(&self.endorsements).clone())
+    fn endorsements(&self) -> Option<Endorsements> {
+        self.chip.settings.host_certificates.then(|| lock(&self.endorsements).clone())
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::simulated(self.chip.vendor().ark()).expect("the vendor's root has a product's name")
     }
 }
 

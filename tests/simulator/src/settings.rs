@@ -199,10 +199,17 @@ pub struct Settings {
     pub mask_chip_id: bool,
     /// The host hides the VCEK: reports are not signed.
     pub mask_chip_key: bool,
+    /// The host hands over certificates and CRL with the machine.
+    #[serde(default = "usually")] // chips of before lack it
+    pub host_certificates: bool,
     /// The guest.
     pub guest: Guest,
     /// How fast.
     pub rate: Rate,
+}
+
+const fn usually() -> bool {
+    true
 }
 
 /// A sentence in `chip.json` for whoever finds the file.
@@ -312,6 +319,7 @@ impl Settings {
             csp_id: String::new(),
             mask_chip_id: false,
             mask_chip_key: false,
+            host_certificates: true,
             guest: Guest::default(),
             rate: Rate { requests_per_second: 4, burst: 8, report_ms: 0 },
         };

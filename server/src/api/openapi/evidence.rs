@@ -4,10 +4,10 @@ use neo_secrets_attestation::limits::{CERTIFICATE_BYTES_MAX, CRL_BYTES_MAX};
 use serde_json::{Value, json};
 
 use super::Schemas;
-use super::schemas::{PublicKeyText, SignatureText, StoreIdText};
+use super::schemas::{PublicKeyText, ReportText, SignatureText, StoreIdText};
 
 pub(super) fn document(schemas: &mut Schemas) -> Value {
-    let key = schemas.of::<PublicKeyText>();
+    let (key, report) = (schemas.of::<PublicKeyText>(), schemas.of::<ReportText>());
     let claims = json!({
         "type": "object", "additionalProperties": false,
         "required": ["tlsSpkiSha256", "config", "imageVersion", "phase"],
@@ -48,7 +48,7 @@ pub(super) fn document(schemas: &mut Schemas) -> Value {
             "properties": {
                 "version": {"type": "integer", "enum": [1]},
                 "platform": {"type": "string", "enum": ["sev-snp"]},
-                "report": {"type": "string", "pattern": "^[A-Za-z0-9+/]{1579}=$"},
+                "report": report,
                 "certificates": {
                     "type": "object", "additionalProperties": false,
                     "required": ["vek", "ask", "ark"],

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::evidence::base64;
 use super::schemas::{
     GlobList, IfMatch, NonceText, PermissionList, PublicKeyText, SignatureText, page_limit,
     page_offset,
@@ -11,8 +12,9 @@ use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
-use crate::api::{Done, accounts, attestation, audit, claim, health, keys, secrets};
+use crate::api::{Done, accounts, attestation, audit, claim, endorsements, health, keys, secrets};
 use crate::audit::Action;
+use crate::limits;
 use crate::metrics::Text;
 use crate::model::{
     Description, Label, NamePrefix, Overlap, Resource, SecretName, SecretValue, Tags, Timestamp,
@@ -38,6 +40,23 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
             .answers(200, super::evidence::document(schemas))
             .fails(ApiError::Internal)
             .fails(ApiError::unavailable("")),
+        Endpoint::LastReport => Operation::new("The last report, by itself", Asks::Nothing)
+            .in_phases(WITH_REPORT)
+            .answers(200, schemas.answer::<endorsements::LastReport>())
+            .fails(ApiError::unavailable("")),
+        Endpoint::KeepCertificates => {
+            let summary = "Bring the certificates of the key that signs this machine's reports";
+            let mut body = Body::new(endorsements::CHAIN);
+            for name in endorsements::CHAIN {
+                body = body.required(name, base64(limits::UPLOADED_CERTIFICATE_BYTES));
+            }
+            upload(summary, body).answers(200, schemas.answer::<Done>())
+        }
+        Endpoint::KeepCrl => {
+            let crl = base64(limits::UPLOADED_CRL_BYTES);
+            upload("Bring a newer CRL", Body::new(endorsements::CRL).required("crl", crl))
+                .answers(200, schemas.answer::<endorsements::CrlAccepted>())
+        }
         Endpoint::Claim => {
             Operation::new("Take an unclaimed instance into possession", Asks::Nothing)
                 .in_phases(&["unclaimed", "serving"])
@@ -56,6 +75,16 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
         }
         Endpoint::Keyed(keyed) => self::keyed(keyed, schemas).in_phases(&["serving"]),
     }
+}
+
+/// A call that anybody may make, and not without end.
+fn upload(summary: &'static str, body: Body) -> Operation {
+    Operation::new(summary, Asks::Nothing)
+        .in_phases(WITH_REPORT)
+        .takes(body)
+        .fails(ApiError::RateLimited { retry_after_seconds: 1 })
+        .fails(ApiError::Internal)
+        .fails(ApiError::unavailable(""))
 }
 
 fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {

@@ -24,6 +24,8 @@ pub struct PublicKeyText;
 pub struct SignatureText;
 /// A store's id.
 pub struct StoreIdText;
+/// A raw report.
+pub struct ReportText;
 /// A nonce.
 pub struct NonceText;
 /// What `If-Match` takes.
@@ -108,6 +110,10 @@ described! {
         "description": "Ed25519, base64",
     });
     StoreIdText as "StoreId": json!({"type": "string", "pattern": "^[0-9a-f]{32}$"});
+    ReportText as "Report": json!({
+        "type": "string", "pattern": "^[A-Za-z0-9+/]{1578}[AEIMQUYcgkosw048]=$",
+        "description": "1184 bytes as the firmware made them, base64",
+    });
     NonceText as "Nonce": json!({
         "type": "string", "pattern": nonce(),
         "description": "16 to 64 random bytes in base64url, without padding",
