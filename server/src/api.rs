@@ -18,6 +18,7 @@ mod openapi;
 mod query;
 mod request;
 mod route;
+mod seal;
 mod secrets;
 pub(crate) mod text;
 mod wire;
@@ -32,7 +33,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use neo_secrets_attestation::binding::Exporter;
-use neo_secrets_attestation::config::{OwnerKey, Reveal};
+use neo_secrets_attestation::config::{OwnerKey, Reveal, Seal};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -63,6 +64,7 @@ pub struct Api {
     evidence: EvidenceQueue,
     owner: OwnerKey,
     reveal: Reveal,
+    seal: Seal,
     requests: Limiter<KeyId>,
     /// The owner's own, which no tenant can use up, share or push out.
     owner_requests: Limiter<KeyId>,
@@ -118,6 +120,7 @@ impl Api {
             evidence,
             owner: config.attested.owner_key,
             reveal: config.attested.reveal,
+            seal: config.attested.seal,
             requests: Limiter::new(per_second, Duration::from_secs(1), limits::RATE_BUCKETS, now),
             owner_requests: Limiter::new(per_second, Duration::from_secs(1), 1, now),
             connections_kept: config.limits.connections - config.limits.connections / 8,

@@ -19,6 +19,7 @@ use neo_secrets_attestation::evidence::{
 };
 use neo_secrets_attestation::product::Product;
 use neo_secrets_attestation::report::Report;
+use neo_secrets_attestation::tcb::Tcb;
 use openssl::nid::Nid;
 use openssl::x509::X509;
 
@@ -70,6 +71,8 @@ pub struct SealedReason {
 pub struct Serving {
     /// The store.
     pub store: Store,
+    /// The TCB that its key slot is sealed at.
+    pub sealed_at: Tcb,
     failed: AtomicBool,
 }
 
@@ -172,8 +175,8 @@ impl Phase {
 }
 
 impl Serving {
-    fn new(store: Store) -> Arc<Self> {
-        Arc::new(Serving { store, failed: AtomicBool::new(false) })
+    fn new(store: Store, sealed_at: Tcb) -> Arc<Self> {
+        Arc::new(Serving { store, sealed_at, failed: AtomicBool::new(false) })
     }
 
     /// Notes that the store answered "unavailable": it does so until it is opened again.
@@ -293,7 +296,7 @@ impl Instance {
                         tracing::warn!(%reason, "the key slot keeps an older TCB");
                     }
                 }
-                Phase::Serving(Serving::new(unsealed.store))
+                Phase::Serving(Serving::new(unsealed.store, unsealed.sealed_at))
             }
             Err(still) => {
                 let code = match still.error {
@@ -407,7 +410,7 @@ impl Instance {
         let founding = Founding { owner, account_name, sealer, now };
         let (store, answer) = Store::create(&self.store_path, founding, self.store_limits)?;
         tracing::info!(store = %answer.store_id, "claimed");
-        let serving = Arc::new(Phase::Serving(Serving::new(store)));
+        let serving = Arc::new(Phase::Serving(Serving::new(store, sealer.tcb())));
         // A server that began to drain meanwhile keeps draining; the store is whole on disk.
         self.phase.rcu(|now| if Arc::ptr_eq(now, phase) { serving.clone() } else { now.clone() });
         Ok(answer)

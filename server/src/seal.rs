@@ -200,6 +200,11 @@ impl BootIdentity {
         Sealer { boot: self, key }
     }
 
+    /// The TCB that a slot is moved to after a raise.
+    pub(crate) fn tcb_ceiling(&self) -> Tcb {
+        self.tcb_ceiling
+    }
+
     /// MSG_KEY_REQ (AMD 56860, message version 1). Only `tcb` may have its origin in a file, and it
     /// has been found to lie between the floor and this boot's TCB.
     fn key_request(&self, tcb: &Tcb) -> KeyRequest {
@@ -299,6 +304,11 @@ pub struct Sealer {
 }
 
 impl Sealer {
+    /// The TCB that [`Self::seal`] seals at.
+    pub(crate) fn tcb(&self) -> Tcb {
+        self.boot.tcb_ceiling
+    }
+
     /// The slots of a new store.
     pub(crate) fn seal(
         &self,

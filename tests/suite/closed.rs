@@ -3,7 +3,7 @@
 
 use std::process::Stdio;
 
-use neo_secrets_tests::appliance::{CONFIG, Home, chip};
+use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, chip};
 use serde_json::json;
 use snp_simulator::Product;
 
@@ -92,6 +92,38 @@ fn it_opens_after_a_tcb_raise_and_not_below_the_slots_tcb() {
     // Sealed to the raised TCB now: the old firmware does not get the key back.
     std::fs::write(home.path("chip/chip.json"), before).unwrap();
     assert_closed(&home, &key, &["sealed", "firmware-too-old", "TCB"]);
+}
+
+#[test]
+fn the_owner_sees_what_the_store_is_sealed_at() {
+    let home = Home::new(&chip(Product::Turin), CONFIG);
+    let appliance = home.start();
+    let claimed = appliance.claim();
+    let seal = |appliance: &Appliance<'_>| {
+        while appliance.state() != "ready" {}
+        appliance.connect().call("GET", "/v1/seal", &claimed.owner, None).json()
+    };
+    let tcb = json!({"fmc": 1, "bootLoader": 1, "tee": 1, "snp": 4, "microcode": 81});
+    let mut expected = json!({
+        "storeId": claimed.answer["storeId"], "instanceKey": claimed.answer["instanceKey"],
+        "seal": "firmware", "slots": [{"kind": "firmware", "tcb": tcb}],
+    });
+    assert_eq!(seal(&appliance), expected);
+    let refused = appliance.connect().call("GET", "/v1/seal", &claimed.admin, None);
+    refused.error(403, "FORBIDDEN");
+    assert!(appliance.terminate().success());
+    // What counts is the least of committed and launch.
+    home.relaunch(|settings| {
+        settings.tcb.current.snp = 9;
+        settings.tcb.committed.snp = 7;
+        settings.tcb.launch.snp = 8;
+    });
+    for _ in 0..2 {
+        let appliance = home.start();
+        expected["slots"][0]["tcb"]["snp"] = json!(7);
+        assert_eq!(seal(&appliance), expected);
+        assert!(appliance.terminate().success());
+    }
 }
 
 #[test]

@@ -232,6 +232,7 @@ fn serving(s: &mut Session<'_>) {
     s.good("Attestation", "", "?nonce=AAAAAAAAAAAAAAAAAAAAAA", None);
     s.good("Metrics", "", "", None);
     s.good("LastReport", "", "", None);
+    s.good("SealState", "", "", None);
     endorsements(s);
     let tags = json!({"env": "prod"});
     let body = json!({"name": "db", "value": "one", "description": "d", "tags": tags,

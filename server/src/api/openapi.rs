@@ -17,7 +17,7 @@ use super::route::{Endpoint, Place};
 use crate::access::Permission;
 use crate::limits;
 use crate::model::{AccountId, KeyId, Revision, SecretId};
-pub use schemas::{PublicKeyText, ReportText, StoreIdText, TokenText};
+pub use schemas::{PublicKeyText, ReportText, StoreIdText, TcbObject, TokenText};
 
 /// Fields that an answer may lack. All others of an answer are always there.
 const MAY_BE_ABSENT: &[(&str, &str)] =
@@ -249,10 +249,14 @@ impl Schemas {
         reference(name)
     }
 
-    /// A derived schema is an answer's: all its fields are there, and no others.
+    /// A derived schema is an answer's: all its fields are there, and no others. One that says
+    /// more of itself was written by hand.
     fn insert(&mut self, name: String, schema: RefOr<Schema>) {
         let mut schema = serde_json::to_value(schema).expect("a schema");
-        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        let derived = schema.get("additionalProperties").is_none();
+        if let Some(properties) = schema.get("properties").and_then(Value::as_object)
+            && derived
+        {
             let absent =
                 |field: &&String| !MAY_BE_ABSENT.contains(&(name.as_str(), field.as_str()));
             let required: Vec<_> = properties.keys().filter(absent).cloned().collect();

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 
 use super::error::ApiError;
 use super::request::Call;
-use super::{Answer, accounts, audit, keys, metrics, secrets};
+use super::{Answer, accounts, audit, keys, metrics, seal, secrets};
 
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub enum Keyed {
     AuditLog,
     /// `GET /metrics`
     Metrics,
+    /// `GET /v1/seal`
+    SealState,
     /// `GET /v1/api-keys`
     ListKeys,
     /// `POST /v1/api-keys`
@@ -89,6 +91,7 @@ impl Keyed {
             Keyed::DeleteAccount => accounts::delete(call).await,
             Keyed::AuditLog => audit::list(call).await,
             Keyed::Metrics => metrics::metrics(call).await,
+            Keyed::SealState => seal::state(call).await,
             Keyed::ListKeys => keys::list(call).await,
             Keyed::CreateKey => keys::create(call).await,
             Keyed::RevokeKey => keys::revoke(call).await,
@@ -137,6 +140,7 @@ const ROUTES: &[Route] = &[
         template: "/v1/secrets/{id}/rollback",
         methods: &[(Method::POST, Endpoint::Keyed(Keyed::RollbackSecret))],
     },
+    Route { template: "/v1/seal", methods: &[(Method::GET, Endpoint::Keyed(Keyed::SealState))] },
     Route {
         template: "/v1/secrets/{id}/value",
         methods: &[(Method::GET, Endpoint::Keyed(Keyed::RevealSecret))],

@@ -11,7 +11,8 @@ use crate::testing::FakePlatform;
 pub(crate) fn serving(store: Store) -> Arc<Instance> {
     let folder = tempfile::tempdir().unwrap();
     let instance = unclaimed(folder.path());
-    instance.phase.store(Arc::new(Phase::Serving(Serving::new(store))));
+    let sealed_at = crate::seal::tcb_floor(Product::Genoa);
+    instance.phase.store(Arc::new(Phase::Serving(Serving::new(store, sealed_at))));
     instance
 }
 

@@ -88,6 +88,8 @@ pub enum Rewrap {
 /// What an opened slot table gives.
 pub(crate) struct Opened {
     pub(crate) root: RootKey,
+    /// What the slot that opened is sealed at.
+    pub(crate) tcb: Tcb,
     /// The table to write in place of the old one, where the TCB was raised.
     pub(crate) rewrapped: Option<Result<SlotTable, String>>,
 }
@@ -122,7 +124,7 @@ pub(crate) fn unseal<E: fmt::Display>(
         SlotTable::seal(header, boot, boot.tcb_ceiling, &derived, &root, instance.seed())
             .map_err(|error| error.to_string())
     });
-    Ok(Opened { root, rewrapped })
+    Ok(Opened { root, tcb, rewrapped })
 }
 
 /// The TCB to ask for: the slot's, which the file may have from anyone, between the floor and this

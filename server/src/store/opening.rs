@@ -14,6 +14,7 @@ use crate::store::writer::Writer;
 use crate::store::{Header, Store, StoreLimits};
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::StoreId;
+use neo_secrets_attestation::tcb::Tcb;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::fmt;
@@ -82,6 +83,8 @@ pub struct Unsealed {
     pub store: Store,
     /// What became of the key slot after a TCB raise.
     pub rewrap: Rewrap,
+    /// The TCB that the store is sealed at now.
+    pub sealed_at: Tcb,
 }
 
 /// A store that stays sealed, and what may still be shown of it.
@@ -150,19 +153,27 @@ impl ClosedStore {
             .and_then(|table| seal::unseal(&self.header, &table, boot, derive));
         let (error, instance_key) = match opened {
             Err(failed) => failed,
-            Ok(Opened { root, rewrapped }) => match self.open_records(&root, rewrapped, limits) {
-                Err(failure) => (failure.into(), None),
-                Ok((core, rewrap)) => {
-                    let Self { engine, header, slots } = self;
-                    let (engine, failure) = match Writer::start(engine, core) {
-                        Ok(writer) => return Ok(Unsealed { store: Store { writer }, rewrap }),
-                        Err(failed) => *failed,
-                    };
-                    let store = Self { engine, header, slots };
-                    let error = UnsealError::Store(failure.into());
-                    return Err(Box::new(StillSealed { store, instance_key: None, error }));
+            Ok(Opened { root, tcb, rewrapped }) => {
+                match self.open_records(&root, rewrapped, limits) {
+                    Err(failure) => (failure.into(), None),
+                    Ok((core, rewrap)) => {
+                        let Self { engine, header, slots } = self;
+                        let (engine, failure) = match Writer::start(engine, core) {
+                            Ok(writer) => {
+                                let sealed_at = match rewrap {
+                                    Rewrap::Done => boot.tcb_ceiling(),
+                                    Rewrap::NotNeeded | Rewrap::Failed(_) => tcb,
+                                };
+                                return Ok(Unsealed { store: Store { writer }, rewrap, sealed_at });
+                            }
+                            Err(failed) => *failed,
+                        };
+                        let store = Self { engine, header, slots };
+                        let error = UnsealError::Store(failure.into());
+                        return Err(Box::new(StillSealed { store, instance_key: None, error }));
+                    }
                 }
-            },
+            }
         };
         Err(Box::new(StillSealed { store: self, instance_key, error }))
     }

@@ -12,7 +12,9 @@ use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
-use crate::api::{Done, accounts, attestation, audit, claim, endorsements, health, keys, secrets};
+use crate::api::{
+    Done, accounts, attestation, audit, claim, endorsements, health, keys, seal, secrets,
+};
 use crate::audit::Action;
 use crate::limits;
 use crate::metrics::Text;
@@ -158,6 +160,8 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
         )
         .answers(200, schemas.answer::<audit::List<'_>>()),
         Keyed::Metrics => by_owner("Metrics for Prometheus").answers_text(200, Text::CONTENT_TYPE),
+        Keyed::SealState => by_owner("What the store is sealed to")
+            .answers(200, schemas.answer::<seal::SealState>()),
         Keyed::ListKeys => by(Permission::Admin, "Every key of the account, without its text")
             .answers(200, schemas.answer::<keys::List<'_>>()),
         Keyed::CreateKey => by(Permission::Admin, "Issue a key, which is shown this once")

@@ -26,6 +26,8 @@ pub struct SignatureText;
 pub struct StoreIdText;
 /// A raw report.
 pub struct ReportText;
+/// A TCB's components.
+pub struct TcbObject;
 /// A nonce.
 pub struct NonceText;
 /// What `If-Match` takes.
@@ -114,6 +116,7 @@ described! {
         "type": "string", "pattern": "^[A-Za-z0-9+/]{1578}[AEIMQUYcgkosw048]=$",
         "description": "1184 bytes as the firmware made them, base64",
     });
+    TcbObject as "Tcb": tcb();
     NonceText as "Nonce": json!({
         "type": "string", "pattern": nonce(),
         "description": "16 to 64 random bytes in base64url, without padding",
@@ -127,6 +130,18 @@ const TIME: &str = "^(?:19[7-9][0-9]|[2-9][0-9]{3})-\
 
 fn actions() -> Vec<&'static str> {
     Action::ALL.iter().map(|action| action.as_str()).collect()
+}
+
+fn tcb() -> Value {
+    let byte = json!({"type": "integer", "minimum": 0, "maximum": u8::MAX});
+    json!({
+        "type": "object", "additionalProperties": false,
+        "required": ["bootLoader", "tee", "snp", "microcode"],
+        "properties": {
+            "fmc": byte, "bootLoader": byte, "tee": byte, "snp": byte, "microcode": byte,
+        },
+        "description": "`fmc` on Turin, and only there",
+    })
 }
 
 fn text(pattern: &str, chars_min: usize, chars_max: usize) -> Value {
