@@ -7,7 +7,9 @@ use std::thread;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, chip};
 use neo_secrets_tests::http::Answer;
+use openssl::x509::X509;
 use serde_json::{Value, json};
+use snp_simulator::settings::{ReportVersion, Signer};
 use snp_simulator::vendor::{Vendor, VendorKeys};
 use snp_simulator::x509::CrlDraft;
 use snp_simulator::{Chip, Product, Tcb};
@@ -320,4 +322,96 @@ fn files_that_are_in_the_way_are_told() {
     }
     assert!(home.log().contains("no evidence: the chip's certificates are missing"));
     accepted(&put_crl(&appliance, &pki.crl(1, |_| ())), "CRL accepted");
+}
+
+/// The files that AMD serves: the leaf in DER, the authorities in PEM in one file, the CRL in DER.
+fn write_served(home: &Home, pki: &Pki) {
+    let pem = |der: &[u8]| X509::from_der(der).unwrap().to_pem().unwrap();
+    let chain = [pem(pki.vendor().ask()), pem(pki.vendor().ark())].concat();
+    std::fs::write(home.path("vcek.der"), pki.good_vek()).unwrap();
+    std::fs::write(home.path("cert_chain.pem"), chain).unwrap();
+    std::fs::write(home.path("crl.der"), pki.crl(1, |_| ())).unwrap();
+}
+
+#[test]
+fn the_command_line_brings_what_amd_serves() {
+    let home = bare(CONFIG);
+    home.write_client_files();
+    let pki = Pki::of(&home);
+    let appliance = home.start();
+    while appliance.state().contains("starting") {}
+    let url = appliance.url();
+    home.verify(&url, &[]).says(1, &["certificates are missing", "endorsements update"]);
+
+    // No key, no reference values, no policy: only the address.
+    let urls = home.cli(&["endorsements", "urls", "--url", &url], "");
+    let chip_id = data_encoding::HEXLOWER.encode(&pki.chip.settings.chip_id.0);
+    let vcek = format!(
+        "https://kdsintf.amd.com/vcek/v1/Genoa/{chip_id}?blSPL=10&teeSPL=00&snpSPL=27&ucodeSPL=84"
+    );
+    urls.says(0, &[&format!("curl --proto '=https' -fsS -o vcek.der '{vcek}'\n")]);
+    let line = "curl --proto '=https' -fsS -o cert_chain.pem \
+        'https://kdsintf.amd.com/vcek/v1/Genoa/cert_chain'\n";
+    urls.says(0, &[line, "-o crl.der 'https://kdsintf.amd.com/vcek/v1/Genoa/crl'\n"]);
+    // The last line is the one to type when these files are there.
+    write_served(&home, &pki);
+    let line = urls.out.lines().last().unwrap().replace('\'', "");
+    let words: Vec<&str> = line.split(' ').skip(1).collect();
+    assert_eq!(words[..2], ["endorsements", "update"]);
+    home.cli(&words, "").says(0, &["certificates  accepted", "CRL           accepted, of 20"]);
+    home.verify(&url, &[]).says(0, &["SIMULATED"]);
+
+    // Whatever the machine refuses is an error with its reason; a part may have been taken.
+    std::fs::write(home.path("crl.der"), pki.crl(2, |_| ())).unwrap();
+    let again = home.cli(&words, "");
+    again.says(1, &["400 INVALID_REQUEST: crl: must be newer", "the certificates were accepted"]);
+    let crl = ["endorsements", "update", "--url", &url, "--crl", "vcek.der"];
+    home.cli(&crl, "").says(1, &["crl: the CRL: malformed"]);
+    std::fs::write(home.path("nothing"), "nothing").unwrap();
+    let crl = ["endorsements", "update", "--url", &url, "--crl", "nothing"];
+    home.cli(&crl, "").says(1, &["nothing holds no X509 CRL"]);
+    let half = ["endorsements", "update", "--url", &url, "--vek", "vcek.der"];
+    home.cli(&half, "").says(2, &["--ask"]);
+    home.cli(&["endorsements", "update", "--crl", "crl.der"], "").says(2, &["no instance"]);
+}
+
+#[test]
+fn urls_are_those_of_the_product_and_of_the_key() {
+    let report = |home: &Home| {
+        let appliance = home.start();
+        while appliance.state().contains("starting") {}
+        let body = appliance.connect().call("GET", "/v1/attestation/report", "", None).json();
+        let report = BASE64.decode(body["report"].as_str().unwrap().as_bytes()).unwrap();
+        std::fs::write(home.path("report.bin"), report).unwrap();
+    };
+    let urls = |home: &Home, more: &[&str]| {
+        home.cli(&[&["endorsements", "urls", "--report", "report.bin"], more].concat(), "")
+    };
+    let turin = Home::new(&chip(Product::Turin), CONFIG);
+    report(&turin);
+    let chip_id = data_encoding::HEXLOWER.encode(&Pki::of(&turin).chip.settings.chip_id.0);
+    assert_eq!(chip_id.len(), 16);
+    let query = "fmcSPL=01&blSPL=01&teeSPL=01&snpSPL=04&ucodeSPL=81";
+    urls(&turin, &[]).says(0, &[&format!("/vcek/v1/Turin/{chip_id}?{query}\n")]);
+
+    let milan = Home::new(&chip(Product::Milan), CONFIG);
+    milan.relaunch(|settings| settings.report_version = ReportVersion::V2);
+    report(&milan);
+    urls(&milan, &[]).says(2, &["--product Milan"]);
+    urls(&milan, &["--product", "Milan"]).says(0, &["/vcek/v1/Milan/", "ucodeSPL=219\n"]);
+    milan.relaunch(|settings| {
+        settings.report_version = ReportVersion::V3;
+        settings.signer = Signer::Vlek;
+        settings.csp_id = "CN=cc-simulated.example".to_owned();
+    });
+    report(&milan);
+    let vlek = urls(&milan, &["--json"]).json();
+    assert_eq!((&vlek["signingKey"], &vlek["vek"]), (&json!("VLEK"), &Value::Null));
+    assert_eq!(vlek["certChain"], "https://kdsintf.amd.com/vlek/v1/Milan/cert_chain");
+    urls(&milan, &[]).says(0, &["the cloud provider has it", "--vek vlek.der"]);
+    milan.relaunch(|settings| settings.mask_chip_key = true);
+    report(&milan);
+    urls(&milan, &[]).says(1, &["masks the chip's key"]);
+    std::fs::write(milan.path("report.bin"), [0; 1_184]).unwrap();
+    urls(&milan, &[]).says(1, &["this is no report"]);
 }

@@ -1,5 +1,5 @@
-//! One TLS connection: first unverified, with nothing to do on it but the evidence exchange, then
-//! verified.
+//! One TLS connection: first unverified, with nothing to do on it but the evidence exchange or what
+//! is public, then verified.
 
 pub(crate) mod http;
 
@@ -8,6 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
@@ -18,6 +19,7 @@ use hyper::{Method, StatusCode};
 use neo_secrets_attestation::appraise::{Appraised, Channel};
 use neo_secrets_attestation::binding::{Exporter, Nonce};
 use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::exchange::{Exchange, Refusal, Trust};
 use neo_secrets_attestation::reference::Covers;
@@ -27,6 +29,7 @@ use openssl::sha::sha256;
 use openssl::x509::X509;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -86,8 +89,8 @@ pub enum ConnectError {
     /// The system gives no random bytes for the nonce.
     #[error("the system gives no random bytes")]
     Random,
-    /// The answer is longer than evidence can be.
-    #[error("{url} answered the request for evidence with more than {bytes_max} bytes")]
+    /// The answer is longer than it can be.
+    #[error("{url} answered with more than {bytes_max} bytes before it was verified")]
     TooLong {
         /// The instance.
         url: InstanceUrl,
@@ -131,7 +134,19 @@ pub enum FirmwareOnly {
     Accept,
 }
 
-/// A TLS connection to somebody. All that can be done with it is to verify it.
+/// All that may be sent to a machine that nobody has verified: there is nothing secret in it, and
+/// what comes back proves nothing.
+pub(crate) enum Public<'a> {
+    /// The last report by itself.
+    LastReport,
+    /// Certificates for the evidence; the CRL beside them is not sent.
+    Certificates(&'a Endorsements),
+    /// A CRL, DER.
+    Crl(&'a [u8]),
+}
+
+/// A TLS connection to somebody. All that can be done with it is to verify it, or to send what is
+/// [`Public`].
 pub(crate) struct UnverifiedConnection {
     url: InstanceUrl,
     http: Http,
@@ -229,7 +244,30 @@ impl UnverifiedConnection {
         Ok(Self { url: url.clone(), http, channel, certificate })
     }
 
-    /// Runs the evidence exchange, the one use of an unverified connection.
+    /// Sends what is public. After an error the connection is of no use.
+    pub(crate) async fn send(&mut self, public: &Public<'_>) -> Result<Answer, ConnectError> {
+        let (method, path, body) = match public {
+            Public::LastReport => (Method::GET, "/v1/attestation/report", None),
+            Public::Certificates(Endorsements { vek, ask, ark, crl: _ }) => {
+                let [vek, ask, ark] = [vek, ask, ark].map(|der| BASE64.encode(der));
+                let body = json!({ "vek": vek, "ask": ask, "ark": ark });
+                (Method::PUT, "/v1/attestation/certificates", Some(body))
+            }
+            Public::Crl(der) => {
+                (Method::PUT, "/v1/attestation/crl", Some(json!({ "crl": BASE64.encode(der) })))
+            }
+        };
+        let mut head = head(&self.url, method, path);
+        if body.is_some() {
+            head = head.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let request = head.body(Either::Left(Full::new(body.into())));
+        let (head, body) = self.exchange(request, "answering", limits::BODY_BYTES_MAX).await?;
+        Ok(Answer::new(head.status, &head.headers, body))
+    }
+
+    /// Runs the evidence exchange, the only way to a verified connection.
     pub(crate) async fn verify(
         mut self,
         trust: &Trust,
@@ -237,10 +275,13 @@ impl UnverifiedConnection {
         now: UnixTime,
     ) -> Result<VerifiedConnection, OpenError> {
         let exchange = Exchange::start(nonce()?);
-        let (status, body) = self.fetch(&exchange.request_target()).await?;
+        let request = head(&self.url, Method::GET, &exchange.request_target());
+        let request = request.body(Either::Left(Full::default()));
+        let what = "asked for evidence";
+        let (head, body) = self.exchange(request, what, Exchange::BODY_BYTES_MAX).await?;
         let Self { url, http, channel, certificate } = self;
         let appraised = exchange
-            .finish(status.as_u16(), &body, &channel, trust, now)
+            .finish(head.status.as_u16(), &body, &channel, trust, now)
             .map_err(|refusal| Box::new(Refused::Evidence(refusal)))?;
         match (appraised.covers(), firmware_only) {
             (Covers::Image, _) | (Covers::Firmware, FirmwareOnly::Accept) => {
@@ -252,22 +293,22 @@ impl UnverifiedConnection {
         }
     }
 
-    /// The answer to the only request that an unverified connection can make.
-    async fn fetch(&mut self, path: &str) -> Result<(StatusCode, Vec<u8>), ConnectError> {
+    async fn exchange(
+        &mut self,
+        request: Result<hyper::Request<Outgoing>, hyper::http::Error>,
+        what: &'static str,
+        bytes_max: usize,
+    ) -> Result<(Parts, Zeroizing<Vec<u8>>), ConnectError> {
         let (url, limit) = (self.url.clone(), limits::EVIDENCE_TIMEOUT);
-        let request = head(&url, Method::GET, path)
-            .body(Either::Left(Full::default()))
+        let request = request
             .map_err(|_| ConnectError::NoBinding { url: url.clone(), what: "request path" })?;
-        let exchange = exchange(&mut self.http, request, Exchange::BODY_BYTES_MAX);
-        match timeout(limit, exchange).await {
-            Ok(Ok((head, body))) => Ok((head.status, body.to_vec())),
+        match timeout(limit, exchange(&mut self.http, request, bytes_max)).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Failed::NotSent(source) | Failed::Broken(source))) => {
                 Err(ConnectError::Http { url, source })
             }
-            Ok(Err(Failed::TooLong)) => {
-                Err(ConnectError::TooLong { url, bytes_max: Exchange::BODY_BYTES_MAX })
-            }
-            Err(_) => Err(ConnectError::Timeout { url, what: "asked for evidence", limit }),
+            Ok(Err(Failed::TooLong)) => Err(ConnectError::TooLong { url, bytes_max }),
+            Err(_) => Err(ConnectError::Timeout { url, what, limit }),
         }
     }
 }

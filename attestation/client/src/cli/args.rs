@@ -1,6 +1,7 @@
 //! The command line's shape, from which the help, the completions and the manual are made as well.
 //! No option and no argument carries a key or a secret's value.
 
+mod endorsements;
 mod instance;
 mod keys;
 mod local;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use neo_secrets_attestation::ed25519::PublicKey;
 
+pub(crate) use endorsements::*;
 pub(crate) use instance::*;
 pub(crate) use keys::*;
 pub(crate) use local::*;
@@ -115,6 +117,9 @@ pub(crate) enum Command {
     Seal,
     /// Lead any HTTP client on this machine to the instance, over verified connections
     Proxy(proxy::Arguments),
+    /// Bring an instance the certificates and the CRL of its evidence
+    #[command(subcommand)]
+    Endorsements(Endorsements),
     /// Show a raw attestation report, and check it against certificates, offline
     Report(Report),
     /// Print a shell's completions

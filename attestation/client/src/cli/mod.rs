@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod claim;
 mod confirm;
+mod endorsements;
 mod environment;
 mod fields;
 mod import;
@@ -137,11 +138,20 @@ fn run(command_line: &CommandLine, environment: &Environment) -> Result<Done, Fa
             };
             report::run(report, roots, system_time())
         }
+        Command::Endorsements(command) => {
+            let instance = || settings::instance(global, environment);
+            Ok(runtime()?.block_on(endorsements::run(command, instance))?.into())
+        }
         Command::Profile(command) => Ok(profiles::run(command, global, environment)?.into()),
         Command::Completions(command) => Ok(manual::completions(command).into()),
         Command::Man(command) => Ok(manual::man(command)?.into()),
         _ => run_online(command, global, environment),
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_io().enable_time().build().map_err(Failure::error)
 }
 
 /// Runs a command that is about an instance.
@@ -209,8 +219,12 @@ async fn online(
         }
         Command::Proxy(proxy) => proxy::run(proxy, settings, global.json).await?.into(),
         Command::Seal => seal::run(Session::of_owner(settings)?).await?.into(),
-        Command::Report(_) | Command::Profile(_) | Command::Completions(_) | Command::Man(_) => {
-            return Err(Failure::usage("this command needs no instance"));
+        Command::Report(_)
+        | Command::Endorsements(_)
+        | Command::Profile(_)
+        | Command::Completions(_)
+        | Command::Man(_) => {
+            return Err(Failure::usage("this command verifies no instance"));
         }
     };
     Ok(Ended::Done(done))

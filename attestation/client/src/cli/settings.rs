@@ -82,12 +82,8 @@ impl Settings {
         let url = given_url(global, url, environment)?;
         let profile = find_profile(global, url.as_ref(), environment, profile_use)?;
         let found = profile.as_ref().and_then(|(_, profile)| profile.as_ref());
-        let url = url.or_else(|| found.map(|profile| profile.url.clone())).ok_or_else(|| {
-            Failure::usage("no instance is named").advice(
-                "type --url https://host:port, set NEO_SECRETS_URL, or name a --profile that has \
-                 it",
-            )
-        })?;
+        let url = url.or_else(|| found.map(|profile| profile.url.clone()));
+        let url = url.ok_or_else(no_instance)?;
         let embedded = |text: fn(&Profile) -> &String| found.map(text).cloned();
         let reference =
             text_of(&global.reference, embedded(|profile| &profile.reference), REFERENCE)?;
@@ -311,6 +307,22 @@ fn given_url(
         (None, None, Some(text)) => parse(&text.to_string_lossy()).map(Some),
         (None, None, None) => Ok(None),
     }
+}
+
+/// The instance alone, for commands that trust nobody.
+pub(crate) fn instance(global: &Global, environment: &Environment) -> Result<InstanceUrl, Failure> {
+    if let Some(url) = given_url(global, None, environment)? {
+        return Ok(url);
+    }
+    let profile = find_profile(global, None, environment, ProfileUse::Read)?;
+    let found = profile.and_then(|(_, profile)| profile);
+    found.map(|profile| profile.url).ok_or_else(no_instance)
+}
+
+fn no_instance() -> Failure {
+    Failure::usage("no instance is named").advice(
+        "type --url https://host:port, set NEO_SECRETS_URL, or name a --profile that has it",
+    )
 }
 
 /// The profile that is named; or else `default`, where it exists and is not about another instance.
