@@ -44,13 +44,14 @@ use crate::connection::Calls;
 use crate::evidence::EvidenceQueue;
 use crate::limits;
 use crate::model::{AccountId, KeyId, Revision, Timestamp};
+use crate::peer::Peer;
 use crate::phase::{Instance, Phase, Serving};
 use crate::store::{AuthError, StoreFailure};
 use body::Body;
 use error::ApiError;
 use limiter::{Exceeded, Limiter, Quota};
 use metrics::{Counters, OpenConnection};
-use request::{Call, Peer};
+use request::Call;
 use route::{Endpoint, Place};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -182,7 +183,7 @@ impl Api {
             Err(AuthError::Unauthorized) => {
                 self.counters.note_failed_authentication();
                 // Only failures are refused here: who has a key is never locked out by a neighbour.
-                let peer = Peer::of(request);
+                let peer = request::peer(request);
                 return Err(match self.failures.take(peer, Instant::now()) {
                     Ok(_) => ApiError::Unauthorized,
                     Err(Exceeded { retry_after, .. }) => rate_limited(retry_after),

@@ -17,6 +17,7 @@ mod log;
 mod metrics;
 pub mod model;
 pub mod options;
+mod peer;
 mod phase;
 pub mod platform;
 pub mod seal;
