@@ -38,6 +38,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::access::Caller;
+use crate::admission::Admission;
 use crate::audit::Origin;
 use crate::config::Config;
 use crate::connection::Calls;
@@ -73,6 +74,8 @@ pub struct Api {
     connections_kept: u64,
     failures: Limiter<Peer>,
     counters: Counters,
+    /// The listener's places.
+    pub admission: Arc<Admission>,
 }
 
 /// What one connection's requests share; made when its TLS handshake is done.
@@ -127,6 +130,7 @@ impl Api {
             connections_kept: config.limits.connections - config.limits.connections / 8,
             failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
             counters: Counters::new(),
+            admission: Admission::new(config.limits.connections_per_address),
         }
     }
 

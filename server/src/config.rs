@@ -89,6 +89,9 @@ configured_limits! {
     failed_authentications_per_minute: 1_000 in 1..=1_000_000,
     /// Connections at a time.
     connections: 10_000 in 16..=1_000_000,
+    /// Connections at a time of one IPv4 address or IPv6 /64. Where the file names none: a quarter
+    /// of `connections`.
+    connections_per_address: 2_500 in 1..=1_000_000,
 }
 
 /// Why the server does not run with a configuration. Every variant names the key and the line.
@@ -226,7 +229,11 @@ impl Config {
             None => ConfiguredLimits::default(),
             Some(section) => {
                 section.known(LIMIT_KEYS)?;
-                ConfiguredLimits::read(&section)?
+                let mut limits = ConfiguredLimits::read(&section)?;
+                if section.value("connections_per_address").is_none() {
+                    limits.connections_per_address = limits.connections / 4;
+                }
+                limits
             }
         };
         Ok(Config { attested, names, limits, text: claim })
@@ -450,6 +457,17 @@ owner_key = \"any\"
                 other => panic!("{key}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn an_address_has_a_quarter_of_the_connections_where_nothing_else_is_said() {
+        let per_address = |more: &str| {
+            parse(&format!("[limits]\n{more}")).unwrap().limits.connections_per_address
+        };
+        assert_eq!(ConfiguredLimits::default().connections_per_address, 2_500);
+        assert_eq!(per_address(""), 2_500);
+        assert_eq!(per_address("connections = 16\n"), 4);
+        assert_eq!(per_address("connections = 16\nconnections_per_address = 16\n"), 16);
     }
 
     #[test]

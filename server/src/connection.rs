@@ -58,8 +58,9 @@ impl Patience {
 }
 
 /// A connection that waits for no peer forever, and whose every answer is the API's.
-pub struct Watched<T> {
+pub struct Watched<T, G> {
     io: T,
+    _guard: G,
     calls: Rc<Calls>,
     patience: Patience,
     calls_seen: u64,
@@ -76,12 +77,12 @@ enum Wait {
     End,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Watched<T> {
-    /// Watches a connection that has had no call yet.
-    pub fn new(io: T, patience: Patience) -> Self {
+impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
+    /// Watches a connection that has had no call yet; the guard is dropped with it.
+    pub fn new(io: T, guard: G, patience: Patience) -> Self {
         let deadline = Box::pin(sleep(patience.between_calls));
         let (calls, wait) = (Rc::default(), Wait::Call);
-        Watched { io, calls, patience, calls_seen: 0, wait, deadline, refusal: None }
+        Watched { io, _guard: guard, calls, patience, calls_seen: 0, wait, deadline, refusal: None }
     }
 
     /// What it watches.
@@ -151,7 +152,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Watched<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin, G: Unpin> AsyncRead for Watched<T, G> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -172,7 +173,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin, G: Unpin> AsyncWrite for Watched<T, G> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

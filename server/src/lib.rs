@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+mod admission;
 mod api;
 pub mod audit;
 pub mod config;

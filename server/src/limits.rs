@@ -69,8 +69,13 @@ pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Files that the process has open beside its connections: the store, the device, endorsements, the
 /// reactors.
 pub const OTHER_FILES: u64 = 64;
-/// TLS handshakes at a time, for each worker.
+/// TLS handshakes at a time, for each worker; more wait. Each has some 20 KiB of buffers.
 pub const HANDSHAKES: usize = 512;
+/// TLS handshakes at a time of one peer, over all workers; more wait. It takes four peers to fill a
+/// worker, and whole networks behind one address still open a thousand connections in a second.
+pub const HANDSHAKES_PER_PEER: usize = HANDSHAKES / 4;
+/// How long a connection waits for its handshake to begin: as long as those before it may take.
+pub const HANDSHAKE_WAIT: Duration = HANDSHAKE_TIMEOUT;
 /// Requests get this long to end after SIGTERM; the listener looks once a second.
 pub const DRAIN_SECONDS: u64 = 2;
 /// [`DRAIN_SECONDS`], and a second for the listener to notice; with [`STORE_END_TIMEOUT`] below

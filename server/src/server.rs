@@ -1,25 +1,30 @@
 //! Running: configuration, listener, boot, and an orderly end.
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use actix_http::HttpService;
-use actix_service::{ServiceFactoryExt, map_config};
+use actix_http::error::DispatchError;
+use actix_service::{
+    Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config,
+};
 use actix_tls::accept::TlsError as AcceptError;
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_tls::accept::rustls_0_23::{Acceptor, AcceptorService, TlsStream};
 use actix_web::dev::{self, AppConfig, ServerHandle};
 use actix_web::{App, web};
 use neo_secrets_attestation::evidence::{ClaimTextError, ImageVersion};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
+use crate::admission::{Admission, Place};
 use crate::api::{self, Api, Connection};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Patience, Watched};
@@ -27,6 +32,7 @@ use crate::evidence::{EvidenceError, EvidenceQueue};
 use crate::limits;
 use crate::model::PerResource;
 use crate::options::Options;
+use crate::peer::Peer;
 use crate::phase::{BootError, Identity, Instance, Processor};
 use crate::platform::Platform;
 use crate::store::StoreLimits;
@@ -245,8 +251,8 @@ fn listen_on(
     let failed = |error| RunError::Listen { address, error };
     let workers = thread::available_parallelism()?.get();
     let connections = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
+    let admission = api.admission.clone();
     // No `HttpServer`, since that lets nothing between TLS and HTTP; this is what it does.
-    actix_tls::accept::max_concurrent_tls_connect(limits::HANDSHAKES);
     let builder = dev::Server::build()
         .workers(workers)
         .max_concurrent_connections(connections.div_ceil(workers))
@@ -265,27 +271,57 @@ fn listen_on(
                 let draining = draining.clone();
                 async move { draining.notified().await }
             })
-            .on_connect_ext(|connection: &Watched<TlsStream<TcpStream>>, data| {
+            .on_connect_ext(|connection: &Watched<TlsStream<TcpStream>, Place>, data| {
                 let exporter = tls::exporter(connection.io());
                 data.insert(Connection::new(exporter, connection.calls()));
             })
             .h1(map_config(app, |()| AppConfig::default()).map_err(|error| error.error_response()));
         let mut acceptor = Acceptor::new(tls.clone());
         acceptor.set_handshake_timeout(limits::HANDSHAKE_TIMEOUT);
-        acceptor
-            .map_err(AcceptError::into_service_error)
-            .map(|stream: TlsStream<TcpStream>| {
-                let (tcp, _) = stream.get_ref();
-                // Where this fails, the connection has failed, and will tell.
-                let (_slower, peer) = (tcp.set_nodelay(true), tcp.peer_addr().ok());
-                (Watched::new(stream, Patience::LISTENER), peer)
-            })
-            .and_then(http.map_err(AcceptError::Service))
+        let admission = admission.clone();
+        let admitted = fn_factory(move || {
+            let (admission, acceptor) =
+                (admission.clone(), ServiceFactory::<TcpStream>::new_service(&acceptor, ()));
+            async move {
+                let acceptor = Rc::new(acceptor.await?);
+                let handshakes = Rc::new(Semaphore::new(limits::HANDSHAKES));
+                Ok(fn_service(move |tcp| {
+                    admit(tcp, admission.clone(), handshakes.clone(), acceptor.clone())
+                }))
+            }
+        });
+        admitted.and_then(http.map_err(AcceptError::Service))
     };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let http = builder.listen("https", listener, service).map_err(failed)?;
     Ok((bound, http.run()))
+}
+
+/// What becomes of a connection before HTTP: a place, a turn, a handshake. The turns are taken here
+/// and not by the acceptor's own count, since a worker that waits for that takes in nobody at all.
+async fn admit(
+    tcp: TcpStream,
+    admission: Arc<Admission>,
+    handshakes: Rc<Semaphore>,
+    acceptor: Rc<AcceptorService>,
+) -> Result<
+    (Watched<TlsStream<TcpStream>, Place>, Option<SocketAddr>),
+    AcceptError<io::Error, DispatchError>,
+> {
+    let refused = |why| AcceptError::Tls(io::Error::other(why));
+    let address = tcp.peer_addr().map_err(AcceptError::Tls)?;
+    let place = admission.place(Peer::at(address.ip())).ok_or_else(|| refused("no place"))?;
+    // Where this fails, the connection has failed, and will tell.
+    let _slower = tcp.set_nodelay(true);
+    let turn = async { (place.handshake().await, handshakes.acquire().await) };
+    let turn = tokio::time::timeout(limits::HANDSHAKE_WAIT, turn).await;
+    let stream = match turn {
+        Ok((Ok(_of_peer), Ok(_of_worker))) => acceptor.call(tcp).await,
+        _ => return Err(AcceptError::Timeout),
+    };
+    let stream = stream.map_err(AcceptError::into_service_error)?;
+    Ok((Watched::new(stream, place, Patience::LISTENER), Some(address)))
 }
 
 /// Refuses new calls, lets those in flight end, and closes the store; all within five seconds.

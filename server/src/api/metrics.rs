@@ -126,6 +126,9 @@ pub async fn metrics(mut call: Call<'_>) -> Result<Answer, ApiError> {
     call.query(&[]).await?;
     let mut text = Text::default();
     call.api.counters.write(&mut text);
+    let name = "neo_secrets_refused_connections_total";
+    text.family(name, Kind::Counter, "Connections of addresses that had all of theirs.")
+        .number(&[], call.api.admission.refused());
     write_instance(&mut text, call.api, &call.serving.store);
     let answer = Answer::json(StatusCode::OK, &());
     Ok(Answer { body: text.into_bytes().into(), content_type: Text::CONTENT_TYPE, ..answer })

@@ -7,9 +7,9 @@ const LONG: Duration = Duration::from_secs(60);
 const BARE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
 const OURS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: HTTP/1.1\r\n\r\n";
 
-fn watched(between_calls: Duration, head: Duration) -> (Watched<DuplexStream>, DuplexStream) {
+fn watched(between_calls: Duration, head: Duration) -> (Watched<DuplexStream, ()>, DuplexStream) {
     let (near, far) = duplex(1_024);
-    (Watched::new(near, Patience { between_calls, head, end: SHORT }), far)
+    (Watched::new(near, (), Patience { between_calls, head, end: SHORT }), far)
 }
 
 #[test]
