@@ -279,7 +279,9 @@ pub async fn answer(
     api: web::Data<Api>,
 ) -> HttpResponse {
     let started = Instant::now();
-    let _running = request.conn_data::<Connection>().map(|connection| connection.calls.begin());
+    let framing = request::framing(request.headers());
+    let connection = request.conn_data::<Connection>();
+    let _running = connection.map(|connection| connection.calls.begin(framing));
     let mut exchange = Exchange {
         origin: request::origin(&request),
         place: Place::NOWHERE,
@@ -351,9 +353,9 @@ fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpRespo
 }
 
 /// What is sent to a peer that sent no HTTP request, instead of the HTTP library's own answer, of
-/// which this is the head.
-pub fn refusal(bare: &str) -> String {
-    let error = match bare.split(' ').nth(1) {
+/// which `bare` is the head; `line` begins as its status line, or as one that says more.
+pub fn refusal(line: &str, bare: &str) -> String {
+    let error = match line.split(' ').nth(1) {
         Some("400") => ApiError::invalid("This is no valid HTTP/1.1 request."),
         Some("408") => ApiError::invalid("The request's head took too long to arrive."),
         Some("431") => ApiError::invalid("The request's head is too large."),

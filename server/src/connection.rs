@@ -1,23 +1,32 @@
 //! One connection, between TLS and the HTTP library: what the library leaves open. It gives a time
-//! limit to the first head only, and answers what is no HTTP request with a bare status.
+//! limit to the first head only, decodes ahead of the call that runs, and answers what is no HTTP
+//! request with a bare status.
+
+mod framing;
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits;
+pub use framing::Framing;
+use framing::{Refused, Stage};
 
 /// The calls of one connection: one runs at a time.
 #[derive(Default)]
 pub struct Calls {
     begun: Cell<u64>,
     running: Cell<bool>,
+    /// What follows the head of the last one begun.
+    framing: Cell<Option<Framing>>,
+    /// Who waits for a call to begin or to end.
+    reader: Cell<Option<Waker>>,
 }
 
 /// A call, until it is dropped.
@@ -25,16 +34,25 @@ pub struct Running(Rc<Calls>);
 
 impl Calls {
     /// Notes that a request's head is whole, and its call begins.
-    pub fn begin(self: &Rc<Self>) -> Running {
+    pub fn begin(self: &Rc<Self>, framing: Framing) -> Running {
         self.begun.set(self.begun.get().wrapping_add(1));
         self.running.set(true);
+        self.framing.set(Some(framing));
+        self.wake();
         Running(self.clone())
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.set(false);
+        self.0.wake();
     }
 }
 
@@ -66,6 +84,10 @@ pub struct Watched<T, G> {
     calls_seen: u64,
     wait: Wait,
     deadline: Pin<Box<Sleep>>,
+    /// How far the library has been given the current request, and what came behind it.
+    stage: Stage,
+    behind: Vec<u8>,
+    head_refused: Option<Refused>,
     /// What is left of the answer that stands in for the library's, and whether it is all sent.
     refusal: Option<(Vec<u8>, bool)>,
 }
@@ -82,7 +104,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
     pub fn new(io: T, guard: G, patience: Patience) -> Self {
         let deadline = Box::pin(sleep(patience.between_calls));
         let (calls, wait) = (Rc::default(), Wait::Call);
-        Watched { io, _guard: guard, calls, patience, calls_seen: 0, wait, deadline, refusal: None }
+        Watched {
+            io,
+            _guard: guard,
+            calls,
+            patience,
+            calls_seen: 0,
+            wait,
+            deadline,
+            stage: Stage::start(),
+            behind: Vec::new(),
+            head_refused: None,
+            refusal: None,
+        }
     }
 
     /// What it watches.
@@ -126,6 +160,47 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
         Ok(())
     }
 
+    /// Reads what belongs to the current request only. Pending while it is whole, and its call runs
+    /// or has yet to begin; an end of the connection is not looked for then, so that a peer that has
+    /// closed its half still has its answer.
+    fn poll_request(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.stage == Stage::Whole
+            && let Some(framing) = self.calls.framing.take()
+        {
+            self.stage = Stage::body(framing);
+        }
+        if self.stage == Stage::Over && !self.calls.running.get() {
+            self.stage = Stage::start();
+        }
+        if self.stage.holds() {
+            self.calls.reader.set(Some(context.waker().clone()));
+            return Poll::Pending;
+        }
+        let refused;
+        if self.behind.is_empty() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+            let read = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+            let taken;
+            (taken, refused) = self.stage.advance(read);
+            self.behind.extend_from_slice(read.get(taken..).unwrap_or_default());
+            buffer.set_filled(before + taken);
+        } else {
+            let room = self.behind.len().min(buffer.remaining());
+            let behind = self.behind.get_mut(..room).unwrap_or_default();
+            let taken;
+            (taken, refused) = self.stage.advance(behind);
+            buffer.put_slice(behind.get(..taken).unwrap_or_default());
+            self.behind.drain(..taken);
+        }
+        self.head_refused = self.head_refused.or(refused);
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends the refusal and closes, then reads until the peer closes too: with bytes unread, the
     /// system would reset the connection, and the refusal could be lost.
     fn poll_refuse(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -164,7 +239,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G: Unpin> AsyncRead for Watched<T, G> {
             return Poll::Ready(Ok(())); // as if the peer had closed
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
+        ready!(this.poll_request(context, buffer))?;
         let is_waiting = this.wait == Wait::Call && !this.calls.running.get();
         if is_waiting && this.calls_seen > 0 && buffer.filled().len() > before {
             this.wait_for(Wait::Head);
@@ -186,7 +261,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G: Unpin> AsyncWrite for Watched<T, G> {
         {
             ours = before;
             if before.is_empty() {
-                this.refusal = Some((crate::api::refusal(bare).into_bytes(), false));
+                let refusal = match this.head_refused {
+                    Some(Refused::TooLarge) => crate::api::refusal("HTTP/1.1 431", bare),
+                    Some(Refused::BareLf) | None => crate::api::refusal(bare, bare),
+                };
+                this.refusal = Some((refusal.into_bytes(), false));
                 this.wait_for(Wait::End);
             }
         }

@@ -40,6 +40,9 @@ pub const ECHO_CHARACTERS: usize = 64;
 pub const REQUEST_ID_BYTES: usize = 128;
 /// A query has at most six parameters, together of under 300 bytes, each of them escaped to three.
 pub const QUERY_BYTES: usize = 1_024;
+/// A request's head. Ours have under 2 KiB; proxies add their own headers. Every connection may hold
+/// this much before it has shown a key.
+pub const HEAD_BYTES: usize = 16_384;
 /// A page of a list, per the API contract.
 pub const PAGE_ITEMS: std::ops::RangeInclusive<u64> = 1..=100;
 /// A page of a list where the caller names none, per the API contract.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::error::ApiError;
 use super::json::Object;
+use super::request;
 use crate::limits;
 
 /// A request's body; can be read once.
@@ -23,9 +24,7 @@ pub struct Body {
 impl Body {
     /// The body that goes with these headers.
     pub fn new(headers: &HeaderMap, payload: Payload) -> Self {
-        let declared_bytes = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let declared_bytes = request::declared_bytes(headers);
         let stream = BodyStream::new(payload);
         Body { stream, declared_bytes, is_json: is_json(headers), is_over: false }
     }

@@ -18,6 +18,7 @@ use super::query::Query;
 use super::{Api, store_failure};
 use crate::access::{Caller, Grant, OwnerCaller, Right, Token};
 use crate::audit::{Act, Origin, PeerAddress, RequestId};
+use crate::connection::Framing;
 use crate::limits;
 use crate::model::{Revision, Timestamp};
 use crate::peer::Peer;
@@ -168,6 +169,19 @@ fn peer_address(request: &HttpRequest) -> IpAddr {
 pub fn origin(request: &HttpRequest) -> Origin {
     let peer = PeerAddress::new(peer_address(request));
     Origin { peer, request: request_id(request.headers()) }
+}
+
+/// What follows the head with these headers: the HTTP library has refused the ambiguous ones.
+pub fn framing(headers: &HeaderMap) -> Framing {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Framing::Chunked;
+    }
+    Framing::Length(declared_bytes(headers).unwrap_or_default())
+}
+
+/// The body's length, where the head says it.
+pub fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// The caller's request id, where it is one, else a new one.

@@ -39,7 +39,7 @@ async fn a_later_head_ends_in_time_and_nothing_else_is_cut() {
     // The first head has no deadline here, nor has what comes while a call runs.
     far.write_all(b"G").await.unwrap();
     assert_eq!(watched.read(&mut byte).await.unwrap(), 1);
-    let call = watched.calls().begin();
+    let call = watched.calls().begin(Framing::Length(0));
     far.write_all(b"G").await.unwrap();
     assert_eq!(watched.read(&mut byte).await.unwrap(), 1);
     watched.flush().await.unwrap();
@@ -49,7 +49,7 @@ async fn a_later_head_ends_in_time_and_nothing_else_is_cut() {
     assert_eq!(watched.read(&mut byte).await.unwrap(), 1);
     assert!(watched.wait == Wait::Head);
     // A call that begins and ends at once resets it.
-    drop(watched.calls().begin());
+    drop(watched.calls().begin(Framing::Length(0)));
     watched.flush().await.unwrap();
     assert!(watched.wait == Wait::Call);
     far.write_all(b"G").await.unwrap();
@@ -57,10 +57,42 @@ async fn a_later_head_ends_in_time_and_nothing_else_is_cut() {
     assert_eq!(watched.read(&mut byte).await.unwrap(), 0, "late: as if the peer had closed");
 }
 
+/// Whether the library is given nothing now.
+async fn holds(watched: &mut Watched<DuplexStream, ()>) -> bool {
+    tokio::time::timeout(SHORT, watched.read(&mut [0; 100])).await.is_err()
+}
+
+async fn given(watched: &mut Watched<DuplexStream, ()>) -> String {
+    let mut bytes = [0; 100];
+    let read = watched.read(&mut bytes).await.unwrap();
+    str::from_utf8(&bytes[..read]).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_next_request_is_given_when_the_call_of_the_last_has_ended() {
+    let (mut watched, mut far) = watched(LONG, LONG);
+    let calls = watched.calls();
+    let (post, get) = ("POST / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n\r\n");
+    far.write_all(format!("{post}ab{get}").as_bytes()).await.unwrap();
+    far.shutdown().await.unwrap();
+
+    assert_eq!(given(&mut watched).await, post);
+    assert!(holds(&mut watched).await, "no call has begun");
+    let call = calls.begin(Framing::Length(2));
+    assert_eq!(given(&mut watched).await, "ab");
+    assert!(holds(&mut watched).await, "the call runs");
+    let (next, ()) = tokio::join!(given(&mut watched), async { drop(call) });
+    assert_eq!(next, get);
+    let call = calls.begin(Framing::Length(0));
+    assert!(holds(&mut watched).await, "the peer has closed its half, and still has its answer");
+    drop(call);
+    assert_eq!(given(&mut watched).await, "");
+}
+
 #[tokio::test]
 async fn a_peer_that_reads_nothing_is_left_between_calls() {
     let (mut watched, _far) = watched(SHORT, LONG);
-    let call = watched.calls().begin();
+    let call = watched.calls().begin(Framing::Length(0));
     watched.write_all(&[0; 1_024]).await.unwrap();
     drop(call);
     assert_eq!(watched.write(&[0]).await.unwrap_err().kind(), ErrorKind::TimedOut);

@@ -249,15 +249,23 @@ fn what_is_no_http_is_refused_as_any_other_failure() {
     let head = |headers: &str| format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
     let many = head(&"X: y\r\n".repeat(100));
     let large = head(&format!("X: {}\r\n", "y".repeat(1_000_000)));
+    let filled = |bytes: usize| {
+        let close = "Connection: close\r\nX: ";
+        let rest = bytes - head(&format!("{close}\r\n")).len();
+        head(&format!("{close}{}\r\n", "y".repeat(rest)))
+    };
+    let (full, over) = (filled(limits::HEAD_BYTES), filled(limits::HEAD_BYTES + 1));
     for (bytes, message) in [
         (&b"\x16\x03\x01\r\n\r\n"[..], "This is no valid HTTP/1.1 request."),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "This is no valid HTTP/1.1 request."),
         (b"GET /healthz HTTP/1.1\r\n\r\n", "This is no valid HTTP/1.1 request."),
         (b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", "This is no valid HTTP/1.1 request."),
+        (b"GET /healthz HTTP/1.1\nHost: localhost\n\n", "This is no valid HTTP/1.1 request."),
         (head("X y\r\n").as_bytes(), "This is no valid HTTP/1.1 request."),
         (head("Content-Length: x\r\n").as_bytes(), "This is no valid HTTP/1.1 request."),
         (many.as_bytes(), "The request's head is too large."),
         (large.as_bytes(), "The request's head is too large."),
+        (over.as_bytes(), "The request's head is too large."),
     ] {
         let answer = parsed(&sent(connect(&server), bytes));
         assert!(answer.1.contains("connection: close") && answer.1.contains("\r\ndate: "));
@@ -266,6 +274,8 @@ fn what_is_no_http_is_refused_as_any_other_failure() {
         assert_eq!((status, error["code"].as_str()), (400, Some("INVALID_REQUEST")));
         assert_eq!(error["message"], message);
     }
+
+    assert_eq!(contracted(parsed(&sent(connect(&server), full.as_bytes()))).0, 200);
 
     // After a good request on the same connection, and in the same breath.
     let mut tls = connect(&server);
