@@ -290,7 +290,7 @@ pub async fn answer(
         is_owner: false,
         quota: None,
     };
-    let mut body = Body::new(request.headers(), payload);
+    let mut body = Body::new(&request, payload);
     let outcome = api.dispatch(&request, &mut body, &mut exchange).await;
     if outcome.is_err() {
         body.discard().await;
@@ -313,8 +313,10 @@ pub async fn answer(
         object,
     );
     let mut response = response(outcome, &exchange);
-    // Where connections run out, each call makes room for whoever waits, the owner among them.
-    if metrics::open_connections() > api.connections_kept && !exchange.is_owner {
+    // Where connections run out, each call makes room for whoever waits, the owner among them; and
+    // where it was asked for an upgrade, the library would offer it.
+    let makes_room = metrics::open_connections() > api.connections_kept && !exchange.is_owner;
+    if makes_room || request.head().upgrade() {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     response

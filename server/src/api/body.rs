@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 
+use actix_web::HttpRequest;
 use actix_web::body::{BodyStream, MessageBody};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, Payload};
@@ -18,15 +19,22 @@ pub struct Body {
     stream: BodyStream<Payload>,
     declared_bytes: Option<u64>,
     is_json: bool,
+    /// Whether the library would take what follows on the connection for more of it.
+    is_endless: bool,
     is_over: bool,
 }
 
 impl Body {
-    /// The body that goes with these headers.
-    pub fn new(headers: &HeaderMap, payload: Payload) -> Self {
-        let declared_bytes = request::declared_bytes(headers);
-        let stream = BodyStream::new(payload);
-        Body { stream, declared_bytes, is_json: is_json(headers), is_over: false }
+    /// The body of this request.
+    pub fn new(request: &HttpRequest, payload: Payload) -> Self {
+        let headers = request.headers();
+        Body {
+            stream: BodyStream::new(payload),
+            declared_bytes: request::declared_bytes(headers),
+            is_json: is_json(headers),
+            is_endless: request::takes_all_that_follows(request),
+            is_over: false,
+        }
     }
 
     /// Reads a JSON object with these fields, from at most `bytes_max` bytes.
@@ -34,6 +42,9 @@ impl Body {
     /// # Errors
     /// 415, 413, 400
     pub async fn json(&mut self, known: &[&str], bytes_max: usize) -> Result<Object, ApiError> {
+        if self.is_endless {
+            return Err(ApiError::invalid("A request to change protocols has no body here."));
+        }
         let bytes = self.read(bytes_max).await?;
         if !self.is_json && !bytes.is_empty() {
             return Err(ApiError::UnsupportedMediaType);
@@ -46,6 +57,10 @@ impl Body {
     /// # Errors
     /// 413, 400
     pub async fn none(&mut self) -> Result<(), ApiError> {
+        if self.is_endless && self.declared_bytes.unwrap_or_default() == 0 {
+            // The connection ends with the answer, since the library waits for more.
+            return Ok(());
+        }
         if self.declares_more_than(limits::BODY_BYTES) {
             return Err(ApiError::PayloadTooLarge);
         }
@@ -59,6 +74,9 @@ impl Body {
     /// verified, would have to close, and be reset, which costs some clients the answer. A body
     /// that goes on for too long even for this ends that way.
     pub async fn discard(&mut self) {
+        if self.is_endless {
+            return;
+        }
         let drop_all = async { while let Some(Ok(_)) = self.next().await {} };
         // In time or not, it is over.
         let _late = tokio::time::timeout(limits::DISCARD_TIMEOUT, drop_all).await;

@@ -184,6 +184,17 @@ pub fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// Whether the HTTP library takes all that follows on the connection for this request's body: it
+/// does so for another protocol, which this server has none of.
+pub fn takes_all_that_follows(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let web_socket = headers
+        .get_all(header::UPGRADE)
+        .any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"));
+    let is_framed = headers.contains_key(header::TRANSFER_ENCODING);
+    request.method() == Method::CONNECT || (web_socket && !is_framed)
+}
+
 /// The caller's request id, where it is one, else a new one.
 pub fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers.get(super::REQUEST_ID).map(|id| id.as_bytes()).unwrap_or_default();
