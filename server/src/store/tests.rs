@@ -13,6 +13,7 @@ mod model;
 mod quotas;
 mod race;
 mod upgrade;
+mod work;
 
 use super::*;
 use crate::access::{Globs, Permission, Permissions, Scope};

@@ -1,0 +1,89 @@
+//! What a refusal costs: the same reads, of records of the same size, whatever the reason. So the
+//! time that it takes tells nothing, as far as it is ours to decide.
+
+use super::super::core::Access;
+use super::super::engine::{EngineError, View};
+use super::*;
+use std::cell::RefCell;
+
+/// Notes what is read through it: the key's length, and the record's where there is one.
+struct Noted<'a> {
+    view: &'a dyn View,
+    reads: RefCell<Vec<(usize, Option<usize>)>>,
+}
+
+impl View for Noted<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let found = self.view.get(key)?;
+        self.reads.borrow_mut().push((key.len(), found.as_ref().map(Vec::len)));
+        Ok(found)
+    }
+}
+
+/// What this reads.
+fn reads<T>(
+    store: &Store,
+    work: impl FnOnce(&Access<'_>) -> T,
+) -> (T, Vec<(usize, Option<usize>)>) {
+    let snapshot = store.writer.snapshot().unwrap();
+    let noted = Noted { view: &*snapshot, reads: RefCell::default() };
+    let outcome = work(&store.writer.shared.core.access(&noted));
+    (outcome, noted.reads.into_inner())
+}
+
+#[test]
+fn every_refused_key_costs_the_same_reads() {
+    const READ: &[Permission] = &[Permission::Read];
+    let instance = Instance::new();
+    let until = |end| NewKey { expires_at: Some(at(end)), ..new_key(READ, Scope::All) };
+    let make = |new| instance.create_key(&instance.admin, new).unwrap();
+    let revoke = |id| instance.wait(instance.store().revoke_key(instance.grant(), id)).unwrap();
+    let rotate = |id, overlap| {
+        let overlap = Overlap::from_seconds(overlap).unwrap();
+        let rotated = instance.store().rotate_key(instance.grant(), id, overlap, at(1));
+        instance.wait(rotated).unwrap();
+    };
+    let (_, expired) = make(until(2));
+    let (key, revoked) = make(new_key(READ, Scope::All));
+    revoke(key.id);
+    let (key, rotated_away) = make(new_key(READ, Scope::All));
+    rotate(key.id, 0);
+    let (key, overlap_over) = make(new_key(READ, Scope::All));
+    rotate(key.id, 1);
+    let unknown = [(); 3].map(|()| Token::random().unwrap());
+    let zero = Token::parse(&format!("neo_{}", "A".repeat(43))).unwrap();
+
+    let cost = |token: &Token, now| {
+        let hash = instance.store().writer.shared.core.hash(token);
+        reads(instance.store(), |access| api_keys::authenticate(access, &hash, now))
+    };
+    let (admitted, known) = cost(&instance.claim.admin_token, at(9));
+    assert!(admitted.is_ok());
+    let refused = [&expired, &revoked, &rotated_away, &overlap_over, &zero].into_iter();
+    for token in refused.chain(&unknown) {
+        let (refused, reads) = cost(token, at(9));
+        assert_eq!(refused.unwrap_err(), AuthError::Unauthorized);
+        // The first looks whether the token is there; what is opened are the two after it.
+        assert_eq!((reads.len(), &reads[1..]), (3, &known[1..]), "as for a key that is known");
+    }
+}
+
+#[test]
+fn a_secret_of_another_account_costs_the_same_reads_as_a_missing_one() {
+    let instance = Instance::new();
+    let own = instance.create("a", "x").unwrap();
+    let missing = SecretId::from_bytes([7; 18]);
+    // What no key of this account can name: the same id, in the account of another.
+    let elsewhere = Instance::new().create("a", "x").unwrap().id;
+    let cost = |id| {
+        reads(instance.store(), |access| secrets::secret(access, &instance.grant::<Read>(), id))
+    };
+    let (found, own_reads) = cost(own.id);
+    assert_eq!(found.unwrap().id, own.id);
+    let [(key_bytes, Some(_))] = own_reads[..] else { panic!("{own_reads:?}") };
+    for id in [missing, elsewhere] {
+        let (outcome, reads) = cost(id);
+        assert_eq!(outcome.unwrap_err(), ReadError::NotFound);
+        assert_eq!(reads, [(key_bytes, None)]);
+    }
+}
