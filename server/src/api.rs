@@ -316,7 +316,7 @@ pub async fn answer(
     // Where connections run out, each call makes room for whoever waits, the owner among them; and
     // where it was asked for an upgrade, the library would offer it.
     let makes_room = metrics::open_connections() > api.connections_kept && !exchange.is_owner;
-    if makes_room || request.head().upgrade() {
+    if makes_room || body.is_broken() || request.head().upgrade() {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     response

@@ -180,6 +180,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
             self.calls.reader.set(Some(context.waker().clone()));
             return Poll::Pending;
         }
+        if self.stage == Stage::Broken {
+            return Poll::Ready(Ok(())); // as if the peer had closed
+        }
         let refused;
         if self.behind.is_empty() {
             let before = buffer.filled().len();

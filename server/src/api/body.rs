@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::body::{BodyStream, MessageBody};
@@ -22,6 +23,7 @@ pub struct Body {
     /// Whether the library would take what follows on the connection for more of it.
     is_endless: bool,
     is_over: bool,
+    is_broken: bool,
 }
 
 impl Body {
@@ -34,7 +36,13 @@ impl Body {
             is_json: is_json(headers),
             is_endless: request::takes_all_that_follows(request),
             is_over: false,
+            is_broken: false,
         }
+    }
+
+    /// Whether it has turned out never to end: neither will a next request come.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Reads a JSON object with these fields, from at most `bytes_max` bytes.
@@ -85,6 +93,14 @@ impl Body {
     /// The bytes, wiped when dropped: one of them may be a secret's value. Best effort, since the
     /// connection's own buffers are not ours to wipe.
     async fn read(&mut self, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+        self.read_within(bytes_max, limits::BODY_TIMEOUT).await
+    }
+
+    async fn read_within(
+        &mut self,
+        bytes_max: usize,
+        patience: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         if self.declares_more_than(bytes_max) {
             return Err(ApiError::PayloadTooLarge);
         }
@@ -103,7 +119,7 @@ impl Body {
             }
             Ok(bytes)
         };
-        tokio::time::timeout(limits::BODY_TIMEOUT, read_all)
+        tokio::time::timeout(patience, read_all)
             .await
             .map_err(|_| ApiError::invalid("The body took too long to arrive."))?
     }
@@ -114,6 +130,7 @@ impl Body {
         }
         let chunk = poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)).await;
         self.is_over = !matches!(chunk, Some(Ok(_)));
+        self.is_broken = matches!(chunk, Some(Err(_)));
         chunk.map(|chunk| chunk.map_err(drop))
     }
 
@@ -144,7 +161,35 @@ fn is_json(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_http::h1;
+    use actix_web::FromRequest;
     use actix_web::test::TestRequest;
+
+    async fn body_of(payload: h1::Payload) -> Body {
+        let request = TestRequest::default().to_http_request();
+        let payload = Payload::from_request(&request, &mut payload.into()).await.unwrap();
+        Body::new(&request, payload)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_too_slowly_or_too_large_is_not_waited_for() {
+        let short = Duration::from_millis(20);
+        let (mut sender, payload) = h1::Payload::create(false);
+        let mut body = body_of(payload).await;
+        sender.feed_data("{\"name\":".into());
+        let late = ApiError::invalid("The body took too long to arrive.");
+        assert_eq!(body.read_within(100, short).await.err(), Some(late));
+        sender.feed_data("x".repeat(100).into());
+        let large = body.read_within(99, limits::BODY_TIMEOUT).await;
+        assert_eq!(large.err(), Some(ApiError::PayloadTooLarge));
+        assert!(!body.is_broken());
+        let (mut sender, payload) = h1::Payload::create(false);
+        let mut body = body_of(payload).await;
+        sender.set_error(actix_web::error::PayloadError::Incomplete(None));
+        let ended = ApiError::invalid("The body ended before it was whole.");
+        assert_eq!(body.read_within(100, limits::BODY_TIMEOUT).await.err(), Some(ended));
+        assert!(body.is_broken());
+    }
 
     #[test]
     fn knows_json_in_utf8() {

@@ -1,8 +1,9 @@
 //! Where on a connection one request ends and the next begins. The HTTP library decodes the next
 //! head while a call still runs, and then writes that call's answer by the later head: without a
 //! body after a `HEAD`, in the other version after an HTTP/1.0. So it is given one request at a
-//! time. It is also given what it refuses in the place of what it would take and we do not: an LF
-//! without CR, which other programs may read otherwise, and a head larger than ours may be.
+//! time. It also is not given what it would take and we do not: an LF without CR in a head, which
+//! other programs may read otherwise, a head larger than ours may be, and chunks that are none,
+//! which it would close the connection for, under the call that reads them.
 
 use crate::limits;
 
@@ -24,10 +25,12 @@ pub enum Stage {
     Whole,
     /// In a body of which this much is left.
     Length(u64),
-    /// In a body of chunks.
-    Chunked(Chunk),
+    /// In a body of chunks, with this many bytes of extensions and trailers so far.
+    Chunked(Chunk, usize),
     /// The request is whole.
     Over,
+    /// The request will not be whole: what follows has no meaning.
+    Broken,
 }
 
 /// A head so far.
@@ -40,21 +43,33 @@ pub struct Head {
     is_after_cr: bool,
 }
 
-/// Where in a body of chunks: RFC 9112, section 7.1.
-#[derive(Debug, PartialEq, Eq)]
+/// Where in a body of chunks: RFC 9112, section 7.1. What is not awaited is malformed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunk {
-    /// In the digits of a chunk's size.
+    /// At the first digit of a size.
+    Start,
+    /// In a size, after at least one digit.
     Size(u64),
     /// In what follows the digits on their line.
     Extension(u64),
-    /// In a chunk's data and the CR LF after it, of which this much is left.
+    /// At the LF of that line.
+    SizeLf(u64),
+    /// In data of which this much is left.
     Data(u64),
+    /// At the CR after the data.
+    DataCr,
+    /// At the LF after the data.
+    DataLf,
     /// At the start of a line of the trailer section.
     Line,
-    /// After a CR at the start of such a line.
-    EmptyLine,
-    /// In a line of the trailer section.
+    /// In such a line.
     Trailer,
+    /// At its LF.
+    TrailerLf,
+    /// At the last LF.
+    LastLf,
+    /// After it.
+    End,
 }
 
 /// Why the library is made to refuse a head.
@@ -80,7 +95,7 @@ impl Stage {
         match framing {
             Framing::Length(0) => Stage::Over,
             Framing::Length(bytes) => Stage::Length(bytes),
-            Framing::Chunked => Stage::Chunked(Chunk::Size(0)),
+            Framing::Chunked => Stage::Chunked(Chunk::Start, 0),
         }
     }
 
@@ -89,39 +104,46 @@ impl Stage {
         matches!(self, Stage::Whole | Stage::Over)
     }
 
-    /// How many of these bytes belong to this request. One that spoils the head is replaced.
+    /// How many of these bytes belong to this request. One that spoils its head is replaced.
     pub fn advance(&mut self, bytes: &mut [u8]) -> (usize, Option<Refused>) {
         let mut taken = 0;
-        while let Some(rest) = bytes.get_mut(taken..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = bytes.get_mut(taken..)
+            && let Some(byte) = rest.first().copied()
+        {
             match self {
-                Stage::Whole | Stage::Over => break,
-                Stage::Length(left) | Stage::Chunked(Chunk::Data(left)) => {
-                    let step = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-                    *left -= step as u64;
-                    taken += step;
+                Stage::Whole | Stage::Over | Stage::Broken => break,
+                Stage::Length(left) => {
+                    taken += take(left, rest);
                     if *left == 0 {
-                        *self = match self {
-                            Stage::Length(_) => Stage::Over,
-                            _ => Stage::Chunked(Chunk::Size(0)),
-                        };
+                        *self = Stage::Over;
                     }
                 }
-                Stage::Chunked(chunk) => {
-                    taken += 1;
-                    match rest.first().map(|byte| chunk.after(*byte)) {
-                        Some(Some(next)) => *chunk = next,
-                        Some(None) | None => *self = Stage::Over,
+                Stage::Chunked(Chunk::Data(left), extra) => {
+                    taken += take(left, rest);
+                    if *left == 0 {
+                        *self = Stage::Chunked(Chunk::DataCr, *extra);
                     }
+                }
+                Stage::Chunked(chunk, extra) => {
+                    *extra += usize::from(matches!(chunk, Chunk::Extension(_) | Chunk::Trailer));
+                    match chunk.after(byte).filter(|_| *extra <= limits::HEAD_BYTES) {
+                        Some(Chunk::End) => *self = Stage::Over,
+                        Some(next) => *chunk = next,
+                        None => {
+                            *self = Stage::Broken;
+                            break;
+                        }
+                    }
+                    taken += 1;
                 }
                 Stage::Head(head) => {
-                    let Some(byte) = rest.first_mut() else { break };
                     taken += 1;
-                    match head.after(*byte) {
+                    match head.after(byte) {
                         Ok(false) => {}
                         Ok(true) => *self = Stage::Whole,
                         Err(refused) => {
-                            *byte = POISON;
-                            *self = Stage::Over;
+                            *self = Stage::Broken;
+                            rest.iter_mut().take(1).for_each(|byte| *byte = POISON);
                             return (taken, Some(refused));
                         }
                     }
@@ -130,6 +152,13 @@ impl Stage {
         }
         (taken, None)
     }
+}
+
+/// Takes what is there of what is left.
+fn take(left: &mut u64, bytes: &[u8]) -> usize {
+    let step = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+    *left -= step as u64;
+    step
 }
 
 impl Head {
@@ -157,25 +186,30 @@ impl Head {
 }
 
 impl Chunk {
-    /// Where this byte leads; `None`: to the body's end. What is malformed leads anywhere, since the
-    /// library refuses it.
-    fn after(&self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Chunk::Size(0) | Chunk::Extension(0), b'\n') => Chunk::Line,
-            (Chunk::Size(size) | Chunk::Extension(size), b'\n') => {
-                Chunk::Data(size.saturating_add(2))
+    /// Where this byte leads; `None` where it may not stand.
+    fn after(self, byte: u8) -> Option<Self> {
+        let digit = char::from(byte).to_digit(16).map(u64::from);
+        match (self, byte) {
+            (Chunk::Start, _) => digit.map(Chunk::Size),
+            (Chunk::Size(size) | Chunk::Extension(size), b'\r') => Some(Chunk::SizeLf(size)),
+            (Chunk::Size(size), b';') => Some(Chunk::Extension(size)),
+            (Chunk::Size(size), _) => Some(Chunk::Size(size.checked_mul(16)? + digit?)),
+            (Chunk::Extension(size), byte) => {
+                let is_text = byte == b'\t' || !byte.is_ascii_control();
+                is_text.then_some(Chunk::Extension(size))
             }
-            (Chunk::Size(size), byte) => match char::from(byte).to_digit(16) {
-                Some(digit) => Chunk::Size(size.saturating_mul(16).saturating_add(digit.into())),
-                None => Chunk::Extension(*size),
-            },
-            (Chunk::Extension(size), _) => Chunk::Extension(*size),
-            (Chunk::Line, b'\r') => Chunk::EmptyLine,
-            (Chunk::EmptyLine, b'\n') => return None,
-            (Chunk::Trailer, b'\n') => Chunk::Line,
-            (Chunk::Line | Chunk::EmptyLine | Chunk::Trailer, _) => Chunk::Trailer,
-            (Chunk::Data(left), _) => Chunk::Data(left.saturating_sub(1)),
-        })
+            (Chunk::SizeLf(0), b'\n') => Some(Chunk::Line),
+            (Chunk::SizeLf(size), b'\n') => Some(Chunk::Data(size)),
+            (Chunk::Data(left), _) => Some(Chunk::Data(left.checked_sub(1)?)),
+            (Chunk::DataCr, b'\r') => Some(Chunk::DataLf),
+            (Chunk::DataLf, b'\n') => Some(Chunk::Start),
+            (Chunk::Line, b'\r') => Some(Chunk::LastLf),
+            (Chunk::Trailer, b'\r') => Some(Chunk::TrailerLf),
+            (Chunk::TrailerLf, b'\n') => Some(Chunk::Line),
+            (Chunk::LastLf, b'\n') => Some(Chunk::End),
+            (Chunk::Line | Chunk::Trailer, byte) if byte != b'\n' => Some(Chunk::Trailer),
+            _ => None,
+        }
     }
 }
 
@@ -221,12 +255,46 @@ mod tests {
             ("\r\n\r\n", Framing::Length(4)),
             ("0\r\n\r\n", Framing::Chunked),
             ("2\r\n{}\r\n0\r\n\r\n", Framing::Chunked),
-            ("a \r\n0123456789\r\n00;x=\"0\"\r\n\r\n", Framing::Chunked),
+            ("a\r\n0123456789\r\n00;x=\"0\"\r\n\r\n", Framing::Chunked),
             ("1;5\r\n\n\r\n0\r\nX: 0\r\nY:\r\n\r\n", Framing::Chunked),
         ] {
             let text = format!("{head}{body}{next}");
             assert_eq!(request_bytes(&text, framing), head.len() + body.len(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn chunks_that_are_none_end_the_request_where_they_stand() {
+        let long = format!("1;{}\r\n{{\r\n", "x".repeat(limits::HEAD_BYTES));
+        let (long_trailer, many) = (format!("0\r\n{}", &long), "1;x\r\n{\r\n".repeat(9_000));
+        for (good, bad) in [
+            ("", "\r\n"),
+            ("", ";x\r\n"),
+            ("", "+1\r\n"),
+            ("2", " \r\n"),
+            ("2", "\n"),
+            ("2\r", "x"),
+            ("2;x", "\n"),
+            ("2;x", "\0"),
+            ("ffffffffffffffff", "0"),
+            ("2\r\n{}", "}\r\n"),
+            ("2\r\n{}", "\n"),
+            ("2\r\n{}\r", "0"),
+            ("0\r\n", "\n"),
+            ("0\r\nX: y", "\n"),
+            ("0\r\nX: y\r", "z"),
+            ("0\r\n\r", "\r"),
+            (&long[..limits::HEAD_BYTES + 2], "x"),
+            (&long_trailer[..limits::HEAD_BYTES + 4], "x"),
+        ] {
+            let mut stage = Stage::body(Framing::Chunked);
+            let mut bytes = format!("{good}{bad}").into_bytes();
+            assert_eq!(stage.advance(&mut bytes), (good.len(), None), "{good:.20?} {bad:?}");
+            assert_eq!(stage, Stage::Broken, "{bad:?}");
+        }
+        let mut stage = Stage::body(Framing::Chunked);
+        assert!(stage.advance(&mut many.into_bytes()).0 > limits::HEAD_BYTES);
+        assert_eq!(stage, Stage::Broken, "extensions of all chunks count together");
     }
 
     #[test]
