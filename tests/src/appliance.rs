@@ -244,6 +244,14 @@ impl Appliance<'_> {
         self.child.id()
     }
 
+    /// A line of `/proc/PID/status` in KiB: `VmRSS` is what is resident now, `VmHWM` the most that
+    /// ever was.
+    pub fn memory_kib(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
+        value.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

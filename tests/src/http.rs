@@ -4,6 +4,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream};
@@ -52,6 +54,52 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The answers of which these bytes are made, and nothing else: an interim one counts as none.
+    /// The `n`th request was a `HEAD` where `heads` has `n`.
+    ///
+    /// # Panics
+    /// Where the bytes are anything else.
+    #[track_caller]
+    pub fn parse_all(mut bytes: &[u8], heads: &[usize]) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        while !bytes.is_empty() {
+            let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+            let end = end.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(bytes)));
+            let (status, headers) = parse_head(&bytes[..end + 4]);
+            bytes = &bytes[end + 4..];
+            if (100..200).contains(&status) {
+                continue;
+            }
+            let length = if heads.contains(&answers.len()) { 0 } else { body_bytes(&headers) };
+            let (body, rest) = bytes.split_at_checked(length).unwrap_or_else(|| {
+                panic!("of {length}: {:?}", String::from_utf8_lossy(bytes));
+            });
+            answers.push(Answer { status, headers, body: body.to_vec() });
+            bytes = rest;
+        }
+        answers
+    }
+}
+
+fn parse_head(head: &[u8]) -> (u16, Vec<(String, String)>) {
+    let text = str::from_utf8(head).unwrap();
+    let mut lines = text.split("\r\n");
+    let line = lines.next().unwrap();
+    assert!(line.starts_with("HTTP/1."), "{line:?}");
+    let status = line.split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    (status, headers)
+}
+
+fn body_bytes(headers: &[(String, String)]) -> usize {
+    let length = headers.iter().find(|(key, _)| key == "content-length");
+    length.map_or(0, |(_, value)| value.parse().unwrap())
+}
+
 /// One TLS connection that stays open.
 pub struct Connection {
     stream: SslStream<TcpStream>,
@@ -67,16 +115,24 @@ impl Connection {
 
     /// Connects without a look at the certificate: for instances that nobody has verified yet.
     pub fn open_unchecked(addr: SocketAddr) -> Connection {
-        let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
-        builder.set_verify(openssl::ssl::SslVerifyMode::NONE);
-        Self::over(&builder.build(), addr)
+        Self::over(unchecked(), addr)
     }
 
     fn over(connector: &SslConnector, addr: SocketAddr) -> Connection {
-        let tcp = TcpStream::connect(addr).unwrap();
+        Self::on(connector, TcpStream::connect(addr).unwrap()).unwrap()
+    }
+
+    /// Over this TCP connection, without a look at the certificate; fails where the server does not
+    /// want it.
+    pub fn try_on(tcp: TcpStream) -> std::io::Result<Connection> {
+        Self::on(unchecked(), tcp)
+    }
+
+    fn on(connector: &SslConnector, tcp: TcpStream) -> std::io::Result<Connection> {
         tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         tcp.set_nodelay(true).unwrap();
-        Connection { stream: connector.connect("localhost", tcp).unwrap() }
+        let stream = connector.connect("localhost", tcp).map_err(std::io::Error::other)?;
+        Ok(Connection { stream })
     }
 
     /// RFC 9266's exporter of this connection.
@@ -110,21 +166,39 @@ impl Connection {
             }
             self.fill(&mut buffer)?;
         };
-        let text = String::from_utf8(buffer[..head].to_vec()).unwrap();
-        let mut lines = text.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: Vec<_> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(key, value)| (key.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
-        let length: usize = headers
-            .iter()
-            .find(|(key, _)| key == "content-length")
-            .map_or(0, |(_, value)| value.parse().unwrap());
+        let (status, headers) = parse_head(&buffer[..head]);
+        let length = body_bytes(&headers);
         while buffer.len() < head + length && !request.starts_with(b"HEAD ") {
             self.fill(&mut buffer)?;
         }
         Ok(Answer { status, headers, body: buffer.split_off(head) })
+    }
+
+    /// Sends these bytes, as far as they are wanted, and gives all that is sent until the server
+    /// closes.
+    pub fn until_closed(&mut self, request: &[u8]) -> Vec<u8> {
+        // A server that has refused the first half may not take the second.
+        let _ = self.stream.write_all(request).and_then(|()| self.stream.flush());
+        self.rest()
+    }
+
+    /// All that is sent until the server closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // What came before a hard end counts.
+        let _ = self.stream.read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// Sends bytes and waits for nothing.
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush())
+    }
+
+    /// Closes this side's half, of TLS and of TCP.
+    pub fn close_half(&mut self) {
+        self.stream.shutdown().unwrap();
+        self.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     }
 
     fn fill(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<()> {
@@ -191,26 +265,77 @@ impl Connection {
     }
 }
 
+/// Trusts whatever certificate it is shown. One for all: making one reads the system's roots.
+pub fn unchecked() -> &'static SslConnector {
+    static CONNECTOR: OnceLock<SslConnector> = OnceLock::new();
+    CONNECTOR.get_or_init(|| {
+        let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        builder.set_verify(openssl::ssl::SslVerifyMode::NONE);
+        builder.build()
+    })
+}
+
+/// A TCP connection from this address of the loopback network, for peers that are not one.
+pub fn tcp_from(source: [u8; 4], to: SocketAddr) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::from((source, 0)))?;
+    connect(&socket, &to)?;
+    Ok(socket.into())
+}
+
 /// The key exchange that the server picks where the client offers all that rustls has.
 pub fn negotiated_group(addr: SocketAddr) -> rustls::NamedGroup {
-    use std::sync::Arc;
+    let session = handshake(addr, Arc::default());
+    session.negotiated_key_exchange_group().unwrap().name()
+}
+
+/// Whether the server asks its clients for certificates.
+pub fn asks_for_a_client_certificate(addr: SocketAddr) -> bool {
+    let asked = Arc::<AtomicBool>::default();
+    handshake(addr, asked.clone());
+    asked.load(Ordering::Relaxed)
+}
+
+fn handshake(addr: SocketAddr, asked: Arc<AtomicBool>) -> rustls::ClientConnection {
     let config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
+        .with_client_cert_resolver(Arc::new(NoCertificate { asked }));
     let name = "localhost".try_into().unwrap();
     let mut session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
     let mut tcp = TcpStream::connect(addr).unwrap();
     while session.is_handshaking() {
         session.complete_io(&mut tcp).unwrap();
     }
-    session.negotiated_key_exchange_group().unwrap().name()
+    session
 }
 
-fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
-    std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+/// Has no certificate, and notes that it was asked for one.
+#[derive(Debug)]
+struct NoCertificate {
+    asked: Arc<AtomicBool>,
+}
+
+impl rustls::client::ResolvesClientCert for NoCertificate {
+    fn resolve(
+        &self,
+        _: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 #[derive(Debug)]
