@@ -35,6 +35,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use neo_secrets_attestation::binding::Exporter;
 use neo_secrets_attestation::config::{OwnerKey, Reveal, Seal};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::access::Caller;
@@ -74,6 +75,8 @@ pub struct Api {
     connections_kept: u64,
     failures: Limiter<Peer>,
     counters: Counters,
+    /// For large bodies.
+    room: Arc<Semaphore>,
     /// The listener's places.
     pub admission: Arc<Admission>,
 }
@@ -130,6 +133,7 @@ impl Api {
             connections_kept: config.limits.connections - config.limits.connections / 8,
             failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
             counters: Counters::new(),
+            room: body::room(),
             admission: Admission::new(config.limits.connections_per_address),
         }
     }
@@ -290,7 +294,7 @@ pub async fn answer(
         is_owner: false,
         quota: None,
     };
-    let mut body = Body::new(&request, payload);
+    let mut body = Body::new(&request, payload, api.room.clone());
     let outcome = api.dispatch(&request, &mut body, &mut exchange).await;
     if outcome.is_err() {
         body.discard().await;

@@ -21,6 +21,12 @@ pub const CRL_FILE_BYTES: u64 = 65_536;
 /// Body limit of the API contract. The largest legitimate body is a 64 KiB value, every byte of it
 /// escaped to six: 384 KiB.
 pub const BODY_BYTES: usize = 1_048_576;
+/// All bodies at a time that are on their way or being answered, without the first
+/// [`SMALL_BODY_BYTES`] of each: beyond it such a body is 503.
+pub const LARGE_BODIES_BYTES: usize = 64 * BODY_BYTES;
+/// A body up to here is never refused for others: most secrets fit, and an idle head may have this
+/// much too.
+pub const SMALL_BODY_BYTES: usize = 16_384;
 /// Body of a call that asks for no key, and so of anybody's: a claim has under 1 KiB, a chain of
 /// certificates under 8, a CRL under 3.
 pub const KEYLESS_BODY_BYTES: usize = 16_384;

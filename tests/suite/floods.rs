@@ -172,6 +172,38 @@ fn a_flood_of_dribbled_heads_and_bodies_stays_small() {
 }
 
 #[test]
+fn a_flood_of_large_bodies_takes_no_more_than_their_room() {
+    const LARGE: usize = 240;
+    let home = Home::usual();
+    let appliance = home.start();
+    let admin = appliance.claim().admin;
+    let headers = format!("Authorization: Bearer {admin}\r\nContent-Type: application/json\r\n");
+    let large = " ".repeat(1_000_000);
+    let head = format!("POST /v1/secrets HTTP/1.1\r\nHost: a\r\n{headers}");
+    let start = format!("{head}Content-Length: 1048576\r\n\r\n{{{large}");
+    beside_a_client(&appliance, || {
+        let open =
+            || Connection::try_on(tcp_from([127, 0, 0, 2], appliance.addr).unwrap()).unwrap();
+        let mut flood: Vec<_> = (0..LARGE).map(|_| open()).collect();
+        for connection in &mut flood {
+            connection.write(start.as_bytes()).unwrap();
+        }
+        // Another large body finds no room; what most callers send needs none of it.
+        let mut c = appliance.connect();
+        let send = |c: &mut Connection, name: &str, spaces: usize| {
+            let spaces = " ".repeat(spaces);
+            let body = format!("{{\"name\":\"{name}\",{spaces}\"value\":\"x\"}}");
+            c.send("POST", "/v1/secrets", &headers, Some(body.as_bytes()))
+        };
+        let mut large = || send(&mut appliance.connect(), "large", 500_000).status;
+        assert!((0..10_000).any(|_| large() == 503), "when the server has read the flood");
+        assert_eq!(send(&mut c, "small", 16_000).status, 201);
+        drop(flood);
+        assert!((0..10_000).any(|_| large() != 503));
+    });
+}
+
+#[test]
 fn slow_readers_hold_no_more_than_their_own_answers() {
     const READERS: usize = 200;
     allow_files();

@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::body::{BodyStream, MessageBody};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, Payload};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
@@ -24,11 +26,18 @@ pub struct Body {
     is_endless: bool,
     is_over: bool,
     is_broken: bool,
+    room: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+/// Room for the large bodies of all requests, in bytes.
+pub fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limits::LARGE_BODIES_BYTES))
 }
 
 impl Body {
-    /// The body of this request.
-    pub fn new(request: &HttpRequest, payload: Payload) -> Self {
+    /// The body of this request; a large one takes its place in the room until it is dropped.
+    pub fn new(request: &HttpRequest, payload: Payload, room: Arc<Semaphore>) -> Self {
         let headers = request.headers();
         Body {
             stream: BodyStream::new(payload),
@@ -37,6 +46,8 @@ impl Body {
             is_endless: request::takes_all_that_follows(request),
             is_over: false,
             is_broken: false,
+            room,
+            taken: None,
         }
     }
 
@@ -104,16 +115,22 @@ impl Body {
         if self.declares_more_than(bytes_max) {
             return Err(ApiError::PayloadTooLarge);
         }
-        // No more than `bytes_max`, as was just seen; in one piece, so that growing leaves no
-        // copies behind.
-        let declared = self.declared_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        let mut bytes = Zeroizing::new(Vec::with_capacity(declared.unwrap_or_default()));
         let read_all = async {
+            let mut bytes = Zeroizing::new(Vec::new());
             while let Some(chunk) = self.next().await {
                 let chunk =
                     chunk.map_err(|()| ApiError::invalid("The body ended before it was whole."))?;
                 if chunk.len() > bytes_max - bytes.len() {
                     return Err(ApiError::PayloadTooLarge);
+                }
+                let length = bytes.len() + chunk.len();
+                let held = bytes.len().max(limits::SMALL_BODY_BYTES);
+                self.take_room(length.saturating_sub(held))?;
+                if length > bytes.capacity() {
+                    // By what came, not by what was declared; and no copy is left behind.
+                    let grown = Vec::with_capacity(length.next_power_of_two());
+                    let small = std::mem::replace(&mut bytes, Zeroizing::new(grown));
+                    bytes.extend_from_slice(&small);
                 }
                 bytes.extend_from_slice(&chunk);
             }
@@ -122,6 +139,17 @@ impl Body {
         tokio::time::timeout(patience, read_all)
             .await
             .map_err(|_| ApiError::invalid("The body took too long to arrive."))?
+    }
+
+    fn take_room(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let full = |_| ApiError::unavailable("Too many large bodies are on their way. Try again.");
+        let more = self.room.clone().try_acquire_many_owned(bytes).map_err(full)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, ()>> {
@@ -165,17 +193,41 @@ mod tests {
     use actix_web::FromRequest;
     use actix_web::test::TestRequest;
 
-    async fn body_of(payload: h1::Payload) -> Body {
+    async fn body_of(payload: h1::Payload, room: &Arc<Semaphore>) -> Body {
         let request = TestRequest::default().to_http_request();
         let payload = Payload::from_request(&request, &mut payload.into()).await.unwrap();
-        Body::new(&request, payload)
+        Body::new(&request, payload, room.clone())
+    }
+
+    #[tokio::test]
+    async fn large_bodies_share_their_room_and_give_it_back() {
+        let room = Arc::new(Semaphore::new(100));
+        let read = async |bytes: usize| {
+            let (mut sender, payload) = h1::Payload::create(false);
+            let mut body = body_of(payload, &room).await;
+            // In two pieces: small first, then to its whole length.
+            sender.feed_data("x".repeat(bytes.min(10)).into());
+            sender.feed_data("x".repeat(bytes.saturating_sub(10)).into());
+            sender.feed_eof();
+            let read = body.read(limits::BODY_BYTES).await.map(|bytes| bytes.len());
+            (read, body)
+        };
+        let small = limits::SMALL_BODY_BYTES;
+        let full = ApiError::unavailable("Too many large bodies are on their way. Try again.");
+        let (first, held) = read(small + 60).await;
+        assert_eq!((first, room.available_permits()), (Ok(small + 60), 40));
+        assert_eq!(read(small + 41).await.0, Err(full));
+        assert_eq!(read(small).await.0, Ok(small), "a small one needs none");
+        assert_eq!(read(small + 40).await.0, Ok(small + 40));
+        drop(held);
+        assert_eq!(room.available_permits(), 100);
     }
 
     #[tokio::test]
     async fn a_body_that_comes_too_slowly_or_too_large_is_not_waited_for() {
         let short = Duration::from_millis(20);
         let (mut sender, payload) = h1::Payload::create(false);
-        let mut body = body_of(payload).await;
+        let mut body = body_of(payload, &room()).await;
         sender.feed_data("{\"name\":".into());
         let late = ApiError::invalid("The body took too long to arrive.");
         assert_eq!(body.read_within(100, short).await.err(), Some(late));
@@ -184,7 +236,7 @@ mod tests {
         assert_eq!(large.err(), Some(ApiError::PayloadTooLarge));
         assert!(!body.is_broken());
         let (mut sender, payload) = h1::Payload::create(false);
-        let mut body = body_of(payload).await;
+        let mut body = body_of(payload, &room()).await;
         sender.set_error(actix_web::error::PayloadError::Incomplete(None));
         let ended = ApiError::invalid("The body ended before it was whole.");
         assert_eq!(body.read_within(100, limits::BODY_TIMEOUT).await.err(), Some(ended));
