@@ -25,11 +25,21 @@ fn allow_files() {
     }
 }
 
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs a flood while a client at another address calls on, on a connection that it keeps and on a
 /// new one each time. Every call of it has to succeed; its times are printed.
 fn beside_a_client<T>(appliance: &Appliance<'_>, flood: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also where the flood panics: the scope waits for the client.
+        let end = SetWhenDropped(&over);
         let client = scope.spawn(|| {
             let connect = || Connection::try_on(tcp_from(CLIENT, appliance.addr).unwrap()).unwrap();
             let (mut kept, mut calls) = (connect(), Vec::new());
@@ -44,7 +54,7 @@ fn beside_a_client<T>(appliance: &Appliance<'_>, flood: impl FnOnce() -> T) -> T
             calls
         });
         let outcome = flood();
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         let calls = client.join().unwrap();
         let worst = |time: fn(&(Duration, Duration)) -> Duration| calls.iter().map(time).max();
         let (kept, new) = (worst(|call| call.0).unwrap(), worst(|call| call.1).unwrap());
@@ -56,10 +66,14 @@ fn beside_a_client<T>(appliance: &Appliance<'_>, flood: impl FnOnce() -> T) -> T
     })
 }
 
-/// Connections from two addresses, their handshakes done.
+/// Connections from two addresses, each after its first call: before that one, a connection has 5 s.
 fn connections(addr: SocketAddr) -> Vec<Connection> {
     let from = |n: usize| [127, 0, 0, if n.is_multiple_of(2) { 2 } else { 3 }];
-    let open = |n| Connection::try_on(tcp_from(from(n), addr).unwrap()).unwrap();
+    let open = |n| {
+        let mut connection = Connection::try_on(tcp_from(from(n), addr).unwrap()).unwrap();
+        assert_eq!(connection.call("GET", "/healthz", "", None).status, 200);
+        connection
+    };
     std::thread::scope(|scope| {
         let halves = [0, 1].map(|half| {
             scope.spawn(move || (0..FLOOD / 2).map(|n| open(2 * n + half)).collect::<Vec<_>>())
@@ -184,9 +198,11 @@ fn a_flood_of_large_bodies_takes_no_more_than_their_room() {
     beside_a_client(&appliance, || {
         let open =
             || Connection::try_on(tcp_from([127, 0, 0, 2], appliance.addr).unwrap()).unwrap();
-        let mut flood: Vec<_> = (0..LARGE).map(|_| open()).collect();
-        for connection in &mut flood {
+        let mut flood = Vec::new();
+        for _ in 0..LARGE {
+            let mut connection = open();
             connection.write(start.as_bytes()).unwrap();
+            flood.push(connection);
         }
         // Another large body finds no room; what most callers send needs none of it.
         let mut c = appliance.connect();
@@ -195,7 +211,7 @@ fn a_flood_of_large_bodies_takes_no_more_than_their_room() {
             let body = format!("{{\"name\":\"{name}\",{spaces}\"value\":\"x\"}}");
             c.send("POST", "/v1/secrets", &headers, Some(body.as_bytes()))
         };
-        let mut large = || send(&mut appliance.connect(), "large", 500_000).status;
+        let large = || send(&mut appliance.connect(), "large", 500_000).status;
         assert!((0..10_000).any(|_| large() == 503), "when the server has read the flood");
         assert_eq!(send(&mut c, "small", 16_000).status, 201);
         drop(flood);
@@ -212,11 +228,12 @@ fn slow_readers_hold_no_more_than_their_own_answers() {
     let evidence = "GET /v1/attestation?nonce=AAAAAAAAAAAAAAAAAAAAAA HTTP/1.1\r\nHost: a\r\n\r\n";
     beside_a_client(&appliance, || {
         // Each asks for far more than it reads: the next request waits for the last answer's end.
-        let mut readers: Vec<_> = (0..READERS)
-            .map(|_| Connection::try_on(tcp_from([127, 0, 0, 2], appliance.addr).unwrap()).unwrap())
-            .collect();
-        for reader in &mut readers {
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            let tcp = tcp_from([127, 0, 0, 2], appliance.addr).unwrap();
+            let mut reader = Connection::try_on(tcp).unwrap();
             reader.write(evidence.repeat(200).as_bytes()).unwrap();
+            readers.push(reader);
         }
     });
 }
