@@ -3,8 +3,8 @@
 
 mod accounts;
 mod audit;
-mod cli;
 mod callers;
+mod cli;
 mod closed;
 mod crash;
 mod endorsements;

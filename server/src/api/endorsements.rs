@@ -15,8 +15,7 @@ use super::error::ApiError;
 use super::json::Object;
 use super::limiter::Exceeded;
 use super::query::Query;
-use super::request::Peer;
-use super::{Answer, Api, health, now, rate_limited};
+use super::{Answer, Api, health, now, rate_limited, request};
 use crate::limits;
 use crate::phase::{KeepError, Kept, Phase};
 
@@ -105,7 +104,7 @@ async fn charged(
     upload: impl Future<Output = Result<(Answer, Kept), ApiError>>,
 ) -> Result<Answer, ApiError> {
     check_phase(api)?;
-    let peer = Peer::of(request);
+    let peer = request::peer(request);
     if let Err(Exceeded { retry_after, .. }) = api.failures.check(peer, Instant::now()) {
         return Err(rate_limited(retry_after));
     }
