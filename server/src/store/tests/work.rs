@@ -4,6 +4,7 @@
 use super::super::core::Access;
 use super::super::engine::{EngineError, View};
 use super::*;
+use crate::model::Quotas;
 use std::cell::RefCell;
 
 /// Notes what is read through it: the key's length, and the record's where there is one.
@@ -17,6 +18,10 @@ impl View for Noted<'_> {
         let found = self.view.get(key)?;
         self.reads.borrow_mut().push((key.len(), found.as_ref().map(Vec::len)));
         Ok(found)
+    }
+
+    fn deletions(&self) -> u64 {
+        self.view.deletions()
     }
 }
 
@@ -37,10 +42,10 @@ fn every_refused_key_costs_the_same_reads() {
     let instance = Instance::new();
     let until = |end| NewKey { expires_at: Some(at(end)), ..new_key(READ, Scope::All) };
     let make = |new| instance.create_key(&instance.admin, new).unwrap();
-    let revoke = |id| instance.wait(instance.store().revoke_key(instance.grant(), id)).unwrap();
+    let revoke = |id| instance.wait(instance.store().revoke_key(instance.act(1), id)).unwrap();
     let rotate = |id, overlap| {
         let overlap = Overlap::from_seconds(overlap).unwrap();
-        let rotated = instance.store().rotate_key(instance.grant(), id, overlap, at(1));
+        let rotated = instance.store().rotate_key(instance.act(1), id, overlap);
         instance.wait(rotated).unwrap();
     };
     let (_, expired) = make(until(2));
@@ -73,8 +78,11 @@ fn a_secret_of_another_account_costs_the_same_reads_as_a_missing_one() {
     let instance = Instance::new();
     let own = instance.create("a", "x").unwrap();
     let missing = SecretId::from_bytes([7; 18]);
-    // What no key of this account can name: the same id, in the account of another.
-    let elsewhere = Instance::new().create("a", "x").unwrap().id;
+    let account = NewAccount { name: label("another"), quotas: Quotas::default() };
+    let made = instance.store().create_account(instance.owner_act(), account);
+    let other = instance.authenticate(&instance.wait(made).unwrap().1, at(1)).unwrap();
+    let made = instance.store().create_secret(act(&other, 1), new_secret("a", "x"));
+    let elsewhere = instance.wait(made).unwrap().id;
     let cost = |id| {
         reads(instance.store(), |access| secrets::secret(access, &instance.grant::<Read>(), id))
     };
