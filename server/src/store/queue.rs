@@ -20,6 +20,8 @@ struct Lanes<J> {
     /// The accounts whose writes wait, in the order of their turns; the owner needs none.
     turns: VecDeque<AccountId>,
     is_closed: bool,
+    /// Whether the writer has to be woken.
+    writer_waits: bool,
 }
 
 /// Whoever finds no place waits for one, in order. A write without a place is not made where its
@@ -32,7 +34,8 @@ struct Lane<J> {
 impl<J> Queue<J> {
     pub(super) fn new() -> Self {
         let (by_account, turns) = (HashMap::new(), VecDeque::new());
-        let lanes = Lanes { by_account, turns, is_closed: false };
+        let (is_closed, writer_waits) = (false, false);
+        let lanes = Lanes { by_account, turns, is_closed, writer_waits };
         Self { lanes: Mutex::new(lanes), changed: Condvar::new() }
     }
 
@@ -40,8 +43,11 @@ impl<J> Queue<J> {
     pub(super) async fn push(&self, account: AccountId, write: J) -> Result<(), StoreFailure> {
         let places = Arc::clone(&self.open_lanes()?.lane(account).places);
         let place = places.acquire_owned().await.map_err(|_| StoreFailure::Unavailable)?;
-        self.open_lanes()?.add(account, write, place);
-        self.changed.notify_one();
+        let mut lanes = self.open_lanes()?;
+        lanes.add(account, write, place);
+        if lanes.writer_waits {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -60,7 +66,9 @@ impl<J> Queue<J> {
             if !waits {
                 return Some(writes);
             }
+            lanes.writer_waits = true;
             lanes = self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            lanes.writer_waits = false;
         }
     }
 
