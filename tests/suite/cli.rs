@@ -9,16 +9,16 @@ use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, Outcome, chip, progr
 use serde_json::Value;
 use snp_simulator::Product;
 
-const REVEALING: &str = "seal = \"firmware\"\nreveal = \"by-permission\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
+pub const REVEALING: &str = "seal = \"firmware\"\nreveal = \"by-permission\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
 
-fn home(config: &str) -> Home {
+pub fn home(config: &str) -> Home {
     let home = Home::new(&chip(Product::Genoa), config);
     home.write_client_files();
     home
 }
 
 /// Runs a command line, its words separated by blanks.
-fn cli(home: &Home, line: &str) -> Outcome {
+pub fn cli(home: &Home, line: &str) -> Outcome {
     home.cli(&line.split_whitespace().collect::<Vec<_>>(), "")
 }
 
@@ -26,7 +26,7 @@ const FILES: &str = "--reference client/reference.json --policy client/policy.js
     --trust-simulated client/simulated-root.der";
 
 /// Claims the instance with our command line, which leaves the profile `default`.
-fn claim(home: &Home, appliance: &Appliance<'_>) {
+pub fn claim(home: &Home, appliance: &Appliance<'_>) {
     let line = format!("claim {} {FILES} --owner-key owner.pem --out-dir keys", appliance.url());
     cli(home, &line).says(0, &["claimed (SIMULATED)", "keys create", "profile export"]);
 }

@@ -311,7 +311,7 @@ fn what_the_owner_asks_is_refused_by_step_and_name() {
     home.edit("policy.json", |p| p["products"][0]["chips"] = json!(["ab".repeat(64)]));
     refused(&[], &["step 10"]);
     home.edit("policy.json", |p| p["products"][0]["product"] = json!("Milan"));
-    home.verify(&url, &[]).says(1, &["--policy", "products[0].chips", "Milan"]);
+    home.verify(&url, &[]).says(1, &["policy.json", "products[0].chips", "Milan"]);
     std::fs::write(file("policy.json"), &policy).unwrap();
     home.edit("policy.json", |p| p["config"]["reveal"] = json!("by-permission"));
     refused(&[], &["step 8", "reveal", "off", "by-permission"]);

@@ -5,6 +5,7 @@ mod accounts;
 mod audit;
 mod callers;
 mod cli;
+mod cli_owner;
 mod closed;
 mod crash;
 mod endorsements;

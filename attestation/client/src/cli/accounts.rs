@@ -17,7 +17,7 @@ use crate::cli::lookup::is_id;
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::{Cell, Column, Page};
 use crate::cli::session::{Line, Session};
-use crate::cli::settings::quoted;
+use crate::cli::shell::quoted;
 use crate::cli::value::Body;
 use crate::connection::Answer;
 use crate::files;

@@ -38,13 +38,7 @@ pub(crate) fn on_status(
             (Exit::Error, retry_after_seconds.map(|seconds| format!("try again in {seconds} s")))
         }
         503 => (Exit::Error, fixed("neo-secrets status shows what the instance is waiting for")),
-        507 => (
-            Exit::Error,
-            fixed(
-                "the instance's owner can raise the account's quota: neo-secrets accounts update \
-                 ACCOUNT, with the option for that quota",
-            ),
-        ),
+        507 => (Exit::Error, Some(full(told))),
         _ => (Exit::Error, None),
     }
 }
@@ -73,6 +67,23 @@ fn forbidden(told: &str) -> Option<String> {
         "who has an admin key can issue one that may: neo-secrets keys create NAME --permission \
          {needed} --out NAME.key; then --key-file NAME.key"
     ))
+}
+
+/// A quota is used up: who can raise it, and how.
+fn full(told: &str) -> String {
+    let options = [
+        ("valueBytes", "--value-bytes"),
+        ("apiKeys", "--api-keys"),
+        ("auditEvents", "--audit-events"),
+        ("secrets", "--secrets"),
+    ];
+    let mut options =
+        options.into_iter().filter(|(name, _)| told.contains(&format!("quota {name}")));
+    let option = options.next().map_or("--QUOTA", |(_, option)| option);
+    format!(
+        "the instance's owner can raise it: neo-secrets accounts update ACCOUNT {option} N; \
+         deleting secrets or revoking keys makes room too, but for audit events"
+    )
 }
 
 /// Why no value can be had of an instance, whatever the key.
@@ -104,6 +115,13 @@ mod tests {
     }
 
     #[test]
+    fn a_full_quota_is_told_with_its_option() {
+        let told = "The account is at its quota auditEvents: 4 events in the audit log.";
+        let advice = on_status(507, told, None).1.unwrap();
+        assert!(advice.contains("accounts update ACCOUNT --audit-events N"), "{advice}");
+    }
+
+    #[test]
     fn other_refusals_say_what_to_type_next() {
         for (status, expected) in [
             (401, "--key-file"),
@@ -111,7 +129,7 @@ mod tests {
             (412, "secrets get"),
             (429, "try again in 7 s"),
             (503, "neo-secrets status"),
-            (507, "accounts update"),
+            (507, "accounts update ACCOUNT --QUOTA N"),
         ] {
             let advice = on_status(status, "", Some(7)).1.unwrap();
             assert!(advice.contains(expected), "{status}: {advice}");

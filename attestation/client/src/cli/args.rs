@@ -6,8 +6,9 @@ mod instance;
 mod keys;
 mod local;
 mod secrets;
+mod stray;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -18,6 +19,7 @@ pub(crate) use instance::*;
 pub(crate) use keys::*;
 pub(crate) use local::*;
 pub(crate) use secrets::*;
+pub(crate) use stray::*;
 
 use crate::cli::proxy;
 
@@ -128,27 +130,6 @@ pub(crate) enum Command {
     Man(Man),
 }
 
-/// A second word where people type a value on the command line: taken so that it can be refused
-/// without showing it. (Completions would offer an option for that, however hidden; `--value` is
-/// refused where clap does not know it.)
-#[derive(Args)]
-pub(crate) struct Stray {
-    #[arg(hide = true, value_name = "VALUE")]
-    positional: Vec<OsString>,
-}
-
-impl std::fmt::Debug for Stray {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Stray")
-    }
-}
-
-impl Stray {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.positional.is_empty()
-    }
-}
-
 #[derive(Args, Debug)]
 pub(crate) struct Delete {
     /// Name or id
@@ -157,15 +138,4 @@ pub(crate) struct Delete {
     /// Don't ask on a terminal; without one nothing is asked
     #[arg(long)]
     pub(crate) yes: bool,
-}
-
-/// Whether an argument has an API key in it (`neo_` and 43 characters of base64url), so that no
-/// message may repeat it.
-pub(crate) fn has_a_key(argument: &OsStr) -> bool {
-    const KEY_CHARACTERS: usize = 43;
-    let bytes = argument.as_encoded_bytes();
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
-    bytes
-        .windows(4 + KEY_CHARACTERS)
-        .any(|window| window.strip_prefix(b"neo_").is_some_and(|rest| rest.iter().all(fits)))
 }

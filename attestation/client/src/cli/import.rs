@@ -240,7 +240,7 @@ fn failure(command: &Import, handled: &[Handled]) -> Option<Failure> {
             let unfinished =
                 |outcome: &&Outcome| matches!(outcome, Outcome::Unknown(_) | Outcome::NotTried);
             let failure = Failure::new(Exit::Error, message);
-            match bad.iter().any(|outcome| unfinished(outcome)) {
+            match bad.iter().any(unfinished) {
                 true => failure.advice(resumes),
                 false => failure,
             }

@@ -29,6 +29,7 @@ mod seal;
 mod secrets;
 mod session;
 mod settings;
+mod shell;
 mod status;
 mod terminal;
 mod value;

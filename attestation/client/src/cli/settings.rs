@@ -17,7 +17,8 @@ use openssl::x509::X509;
 use crate::cli::args::Global;
 use crate::cli::environment::Environment;
 use crate::cli::outcome::Failure;
-use crate::cli::terminal::{self, printable};
+use crate::cli::shell;
+use crate::cli::terminal;
 use crate::client::AttestedClient;
 use crate::connection::FirmwareOnly;
 use crate::files::{self, FileError};
@@ -109,7 +110,7 @@ impl Settings {
             firmware_only,
             key_file,
             profile,
-            program: program(global),
+            program: shell::program(global),
             trust,
         })
     }
@@ -240,23 +241,6 @@ impl Settings {
     }
 }
 
-/// `neo-secrets`, with the profile that was named.
-pub(crate) fn program(global: &Global) -> String {
-    match &global.profile {
-        None => "neo-secrets".to_owned(),
-        Some(name) => format!("neo-secrets --profile {}", quoted(&name.to_string_lossy())),
-    }
-}
-
-/// A word of a shell command, quoted where the shell would take it apart.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:=@%".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", printable(word).replace('\'', r"'\''"))
-}
-
 /// The system's clock. A time that is none (before 1970) makes every certificate not yet valid.
 pub(crate) fn system_time() -> UnixTime {
     let epoch = || UnixTime::from_seconds(0).expect("the epoch is a time");
@@ -321,7 +305,9 @@ pub(crate) fn instance(global: &Global, environment: &Environment) -> Result<Ins
 
 fn no_instance() -> Failure {
     Failure::usage("no instance is named").advice(
-        "type --url https://host:port, set NEO_SECRETS_URL, or name a --profile that has it",
+        "a profile has it: `neo-secrets profile import FILE` takes one over, `neo-secrets profile \
+         list` shows yours, --profile NAME takes one. Or type --url https://host:port, or set \
+         NEO_SECRETS_URL",
     )
 }
 
@@ -345,8 +331,8 @@ fn find_profile(
         Err(_) if named.is_some() && profile_use == ProfileUse::Read => {
             let message = format!("there is no profile at {}", path.display());
             return Err(Failure::usage(message).advice(
-                "`claim` writes one; so does `verify --save-profile` with --url, --reference and \
-                 --policy",
+                "`claim` writes one; so do `profile import FILE`, and `verify --save-profile` with \
+                 --url, --reference and --policy",
             ));
         }
         Err(_) => None,

@@ -53,7 +53,7 @@ pub(crate) fn set_up(wishes: Wishes, now: UnixTime) -> Style {
     let Wishes { quiet, no_color } = wishes;
     let color = |stream_is_terminal: bool| stream_is_terminal && !no_color;
     let _ = MODE.set(Mode { quiet, color: color(io::stderr().is_terminal()) });
-    let terminal = io::stdout().is_terminal().then(|| width(&io::stdout()));
+    let terminal = io::stdout().is_terminal().then(|| width(io::stdout()));
     Style { terminal, color: color(terminal.is_some()), quiet, now }
 }
 
@@ -94,7 +94,7 @@ fn tell(paint: Option<Paint>, line: &str) {
 
 /// Shows a page on stderr, where a question about it follows.
 pub(crate) fn show(page: &Page) -> io::Result<()> {
-    let terminal = io::stderr().is_terminal().then(|| width(&io::stderr()));
+    let terminal = io::stderr().is_terminal().then(|| width(io::stderr()));
     let now = SystemTime::now().try_into().unwrap_or(UnixTime::MAX);
     let style = Style { terminal, color: mode().color, quiet: mode().quiet, now };
     page.write(&style, &mut |bytes| io::stderr().write_all(bytes))?;

@@ -37,15 +37,20 @@ pub fn commands(client_folder: &str, url: &str, reveal: Reveal) -> String {
     let curl =
         format!(r#"curl -sS --cacert {certificate} -H "Authorization: Bearer $(cat {key})""#);
     let json = "-H 'Content-Type: application/json'";
-    let value = match reveal {
-        Reveal::Off => String::new(),
-        Reveal::ByPermission => format!("  {curl} \"{url}/v1/secrets/$id/value\"; echo\n"),
+    let (own_value, value) = match reveal {
+        Reveal::Off => (String::new(), String::new()),
+        Reveal::ByPermission => (
+            format!("  {cli} secrets value my-secret; echo\n"),
+            format!("  {curl} \"{url}/v1/secrets/$id/value\"; echo\n"),
+        ),
     };
     format!(
         r#"  # Our command line. Each command verifies the machine on its own connection first.
   {cli} verify
   printf %s 'a value of your own' | {cli} secrets create my-secret
   {cli} secrets list
+{own_value}  {cli} audit --limit 5
+  {cli} status
   {cli} secrets delete my-secret --yes
 
   # The same by curl, which trusts the certificate that the verification wrote. It can't check evidence itself:

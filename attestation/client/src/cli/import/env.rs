@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         let blank = self.rest.len() - self.rest.trim_start_matches([' ', '\t']).len();
         self.advance(blank);
         match self.rest.chars().next() {
-            Some('\'') => self.quoted('\'', |text| Wiped::new(text)),
+            Some('\'') => self.quoted('\'', Wiped::new),
             Some('"') => self.quoted('"', unescaped),
             _ => {
                 let line = self.rest.lines().next().unwrap_or_default();

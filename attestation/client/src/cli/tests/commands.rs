@@ -204,7 +204,8 @@ async fn an_import_reports_each_outcome_and_shows_no_value() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_stops_where_the_next_would_fail_alike() {
-    let full = r#"{"error":{"code":"QUOTA_EXCEEDED","message":"The account's quota of secrets."}}"#;
+    let full = r#"{"error":{"code":"QUOTA_EXCEEDED","message":
+        "The account is at its quota secrets: 1 secret."}}"#;
     let folder = Folder::new();
     let replies = vec![Reply::Status(201, "{}"), Reply::Status(507, full)];
     let (host, options) = revealing(&folder, replies).await;
@@ -216,7 +217,9 @@ async fn an_import_stops_where_the_next_would_fail_alike() {
     assert_eq!(counted, [1, 1, 2]);
     assert_eq!(host.count("POST /v1/secrets"), 2);
     let text = shown.failure.unwrap().to_text();
-    for part in ["3 of 4 were not imported", "quota", "accounts update", "--skip-existing"] {
+    for part in
+        ["3 of 4 were not imported", "quota", "update ACCOUNT --secrets N", "--skip-existing"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
