@@ -11,6 +11,7 @@ pub mod appraise;
 pub mod binding;
 pub mod bytes;
 mod certificate;
+pub mod certificate_table;
 mod chain;
 pub mod config;
 mod der;

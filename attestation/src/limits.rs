@@ -30,6 +30,13 @@ pub const CERTIFICATE_FILE_BYTES_MAX: usize = 262_144;
 /// Certificates in all files that a person hands over: those of every product, several leaves.
 pub const CERTIFICATES_MAX: usize = 64;
 
+/// A host's certificate table: three certificates and a CRL at their limits, and as much again of
+/// what this package does not know. Linux hands out at most 16 KiB.
+pub const CERTIFICATE_TABLE_BYTES_MAX: usize = 262_144;
+
+/// Entries of such a table: five kinds are known, one for each certificate.
+pub const CERTIFICATE_TABLE_ENTRIES_MAX: usize = 64;
+
 /// An evidence document: three certificates and a CRL at their limits in base64, a configuration at
 /// its limit with every byte escaped as two, and the rest, which is under 8 KiB.
 pub const DOCUMENT_BYTES_MAX: usize = 262_144;
