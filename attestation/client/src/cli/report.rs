@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use neo_secrets_attestation::certificate_table::CertificateTable;
 use neo_secrets_attestation::endorsements::{Endorsements, EndorsementsError};
 use neo_secrets_attestation::error::{Finding, Step, VerifyError};
 use neo_secrets_attestation::product::Product;
-use neo_secrets_attestation::report::{Report, ReportError};
+use neo_secrets_attestation::report::{Report, ReportError, SigningKey};
 use neo_secrets_attestation::roots::Roots;
 use neo_secrets_attestation::time::UnixTime;
 use neo_secrets_attestation::verify::{
@@ -29,24 +30,34 @@ const STEPS: [Step; 5] =
     [Step::Report, Step::Root, Step::Chain, Step::ReportSignature, Step::Identity];
 
 pub(crate) fn run(command: &args::Report, roots: Roots, now: UnixTime) -> Result<Done, Failure> {
-    let args::Report { file, vek, authorities, crl, at } = command;
+    let args::Report { file, vek, authorities, cert_table, crl, at } = command;
     let now = at.unwrap_or(now);
     let raw = read(file)?;
+    let parsed = Report::try_from(raw.as_slice());
     let names: Vec<&PathBuf> = vek.iter().chain(authorities).collect();
     let bags = names.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let crl_bytes = crl.as_deref().map(read).transpose()?;
+    let table_bytes = cert_table.as_deref().map(read).transpose()?;
 
-    let endorsements = endorsements(
-        &names,
-        &bags,
-        crl.as_deref(),
-        crl_bytes.as_ref().map(|bytes| bytes.as_slice()),
-    );
-    // A list that is given must be current; without one, revocation is not checked, and that is
-    // shown.
+    let mut given = Given::default();
+    for (name, bytes) in names.iter().zip(&bags) {
+        given.certificates.push((name, bytes));
+    }
+    given.crl = crl.as_deref().zip(crl_bytes.as_ref().map(|bytes| bytes.as_slice()));
+    let tabled = match cert_table.as_deref().zip(table_bytes.as_ref()) {
+        None => Ok(()),
+        Some((name, bytes)) => {
+            let signer = parsed.as_ref().map_or(SigningKey::None, |it| it.key_info.signing_key);
+            given.add_table(name, bytes, signer)
+        }
+    };
+    let leaf = given.certificates.iter().find_map(|(_, bytes)| leaf_product(bytes));
+    let endorsements = tabled.and_then(|()| given.endorsements());
+    // A list that the user gives must be current; without one, revocation is not checked, and that
+    // is shown. A list of the host's is obeyed, and shown where it is old.
     let crl_rule = if crl.is_some() { CrlRule::Required } else { CrlRule::MayBeAbsent };
     let rules = Rules { roots, crl: crl_rule, csp_ids: CspIdRule::Any };
-    let outcome = match (Report::try_from(raw.as_slice()), endorsements) {
+    let outcome = match (parsed, endorsements) {
         (Err(error), _) => Outcome::Refused(error.into()),
         (Ok(_), Err(incomplete)) => incomplete,
         (Ok(_), Ok(endorsements)) => match verify_report(&raw, &endorsements, &rules, now) {
@@ -54,7 +65,6 @@ pub(crate) fn run(command: &args::Report, roots: Roots, now: UnixTime) -> Result
             Err(error) => Outcome::Refused(error),
         },
     };
-    let leaf = bags.iter().find_map(|bytes| leaf_product(bytes));
     Ok(examined(&raw, &outcome, leaf, &rules, now))
 }
 
@@ -72,30 +82,48 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     files::read_bounded(path, limits::INPUT_FILE_BYTES_MAX).map_err(Failure::error)
 }
 
-/// The certificates in their places; what is wrong is told with the file's name.
-fn endorsements(
-    names: &[&PathBuf],
-    bags: &[Zeroizing<Vec<u8>>],
-    crl_name: Option<&Path>,
-    crl: Option<&[u8]>,
-) -> Result<Endorsements, Outcome> {
-    if bags.is_empty() {
-        let told = "no certificate is given".to_owned();
-        return Err(Outcome::NoEndorsements { told, missing: true });
+/// What the user gave, each with the name of its file.
+#[derive(Default)]
+struct Given<'a> {
+    certificates: Vec<(&'a Path, &'a [u8])>,
+    crl: Option<(&'a Path, &'a [u8])>,
+}
+
+impl<'a> Given<'a> {
+    /// Adds what a host's table holds for a report that this key signed. A list of the user's own
+    /// goes before the host's.
+    fn add_table(
+        &mut self,
+        name: &'a Path,
+        bytes: &'a [u8],
+        signer: SigningKey,
+    ) -> Result<(), Outcome> {
+        let table = CertificateTable::parse(bytes).map_err(|error| {
+            let told = format!("{}: {error}", name.display());
+            Outcome::NoEndorsements { told, missing: false }
+        })?;
+        self.certificates.extend(table.certificates(signer).map(|bytes| (name, bytes)));
+        self.crl = self.crl.or(table.crl.map(|crl| (name, crl)));
+        Ok(())
     }
-    let files: Vec<&[u8]> = bags.iter().map(|bytes| bytes.as_slice()).collect();
-    let sorted = Endorsements::from_files(&files).map_err(|error| tell(names, &error))?;
-    match crl {
-        None => Ok(sorted),
-        Some(crl) => sorted.with_crl_file(crl).map_err(|error| {
-            let name = crl_name.map(Path::to_owned).unwrap_or_default();
-            tell(&[&name], &error)
-        }),
+
+    /// The certificates in their places; what is wrong is told with the file's name.
+    fn endorsements(&self) -> Result<Endorsements, Outcome> {
+        if self.certificates.is_empty() {
+            let told = "no certificate is given".to_owned();
+            return Err(Outcome::NoEndorsements { told, missing: true });
+        }
+        let (names, files): (Vec<&Path>, Vec<&[u8]>) = self.certificates.iter().copied().unzip();
+        let sorted = Endorsements::from_files(&files).map_err(|error| tell(&names, &error))?;
+        match self.crl {
+            None => Ok(sorted),
+            Some((name, crl)) => sorted.with_crl_file(crl).map_err(|error| tell(&[name], &error)),
+        }
     }
 }
 
 /// An error that counts the files, with their names instead.
-fn tell(names: &[&PathBuf], error: &EndorsementsError) -> Outcome {
+fn tell(names: &[&Path], error: &EndorsementsError) -> Outcome {
     let name =
         |file: &usize| names.get(*file).map_or("?".to_owned(), |path| path.display().to_string());
     let told = match error {

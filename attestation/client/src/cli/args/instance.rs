@@ -49,6 +49,10 @@ pub(crate) struct Report {
     /// ARK, ASK or ASVK, in any order, DER or PEM, one or several in a file; may be repeated
     #[arg(long = "ca", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) authorities: Vec<PathBuf>,
+    /// The host's table of certificates, such as `auxblob` of configfs-tsm: stands in for --vek, --ca
+    /// and --crl, or adds to them
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) cert_table: Option<PathBuf>,
     /// The root's revocation list, DER or PEM
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) crl: Option<PathBuf>,

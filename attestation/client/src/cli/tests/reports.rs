@@ -76,6 +76,66 @@ fn real_reports_hold_with_their_certificates_in_any_order_and_form() {
     }
 }
 
+#[tokio::test]
+async fn a_hosts_certificate_table_stands_in_for_the_files() {
+    use neo_secrets_attestation::certificate_table::Guid;
+    let folder = Folder::new();
+    let (report, certificates) = Host::start(vec![Evidence::Genuine], vec![]).await.report();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let crl = certificates.crl.unwrap();
+    let whole = [
+        (Guid::VCEK, certificates.vek.as_slice()),
+        (Guid::ASK, &certificates.ask),
+        (Guid::ARK, &certificates.ark),
+        (Guid::CRL, &crl),
+        // Another machine's key, which did not sign this report.
+        (Guid::VLEK, b"not looked at"),
+    ];
+    let table = |entries: &[(Guid, &[u8])]| {
+        let mut offset = 24 * (entries.len() + 1);
+        let mut table = Vec::new();
+        for (guid, blob) in entries {
+            table.extend_from_slice(&guid.0);
+            table.extend_from_slice(&u32::try_from(offset).unwrap().to_le_bytes());
+            table.extend_from_slice(&u32::try_from(blob.len()).unwrap().to_le_bytes());
+            offset += blob.len();
+        }
+        table.extend_from_slice(&[0; 24]);
+        entries.iter().for_each(|(_, blob)| table.extend_from_slice(blob));
+        table
+    };
+    let report = write("report", &report);
+    let ark = write("ark", &certificates.ark);
+    let with = |name: &str, table: &[u8], more: &str| {
+        let table = write(name, table);
+        let line = format!("report {report} --cert-table {table} --trust-simulated {ark} {more}");
+        let done = examine(&line);
+        let told = done.failure.as_ref().map(|failure| failure.message.clone());
+        (told.unwrap_or_default(), json(&done))
+    };
+    let (told, shown) = with("whole", &table(&whole), "");
+    assert_eq!(told, "");
+    assert!(shown["revocation"].as_str().unwrap().starts_with("checked; next"), "{shown}");
+    // As clouds give it: the leaf alone.
+    let alone = table(&whole[..1]);
+    let (told, _) = with("alone", &alone, "");
+    assert!(told.contains("no certificate is named SEV-Genoa"), "{told}");
+    let ask = write("ask", &certificates.ask);
+    let (told, shown) = with("alone", &alone, &format!("--ca {ask} --ca {ark}"));
+    assert_eq!((told.as_str(), &shown["verified"]), ("", &Value::Bool(true)));
+    // What is wrong with it is told with its name.
+    let (told, _) = with("cut", &alone[..30], "");
+    assert!(told.contains("/cut: the certificate table has no end"), "{told}");
+    let (told, _) = with("spoilt", &table(&[(Guid::VCEK, &[0x30, 0])]), "");
+    assert!(told.contains("/spoilt: malformed"), "{told}");
+    let (told, _) = with("empty", &[0; 24], "");
+    assert!(told.contains("no certificate is given"), "{told}");
+}
+
 #[test]
 fn whatever_is_wrong_with_a_real_report_is_refused_with_its_step() {
     let Some(vectors) = vectors() else { return };
