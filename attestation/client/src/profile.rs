@@ -84,8 +84,12 @@ struct Wire {
 impl Profile {
     /// Reads a profile.
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
-        let bytes = files::read_bounded(path, limits::PROFILE_BYTES_MAX)?;
-        let wire = serde_json::from_slice(&bytes)
+        Self::parse(path, &files::read_bounded(path, limits::PROFILE_BYTES_MAX)?)
+    }
+
+    /// Parses the bytes of the file at `path`.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ProfileError> {
+        let wire = serde_json::from_slice(bytes)
             .map_err(|source| ProfileError::Json { path: path.to_owned(), source })?;
         Self::from_wire(path, wire)
     }
@@ -100,7 +104,7 @@ impl Profile {
         Ok(files::create(path, &self.to_json(path)?)?)
     }
 
-    /// The content of the profile's file where that is `path`.
+    /// The bytes of the file at `path`: indented JSON and a newline.
     pub fn to_json(&self, path: &Path) -> Result<Vec<u8>, ProfileError> {
         let Self { url, reference, policy, simulated_root, instance_key, key_file } = self;
         let wire = Wire {
