@@ -171,9 +171,7 @@ impl<'a> Certificate<'a> {
         validity.finish()?;
         let subject = Name::parse(&mut fields)?;
         let key = PublicKey::parse(&mut fields)?;
-        let extensions = extensions(&mut fields, 3, |extension| {
-            [KEY_USAGE, BASIC_CONSTRAINTS].contains(&extension.oid)
-        })?;
+        let extensions = certificate_extensions(&mut fields)?;
         fields.finish()?;
         Ok(Self { signed, serial, issuer, not_before, not_after, subject, key, extensions })
     }
@@ -259,6 +257,13 @@ fn signature_algorithm(der: &mut Der<'_>) -> Result<(), CertificateError> {
     } else {
         Err(CertificateError::SignatureAlgorithm)
     }
+}
+
+/// A certificate's extensions.
+pub(crate) fn certificate_extensions<'a>(
+    fields: &mut Der<'a>,
+) -> Result<Vec<Extension<'a>>, CertificateError> {
+    extensions(fields, 3, |extension| [KEY_USAGE, BASIC_CONSTRAINTS].contains(&extension.oid))
 }
 
 /// Extensions in the context-specific element `tag`: bounded, none twice, no critical one but those

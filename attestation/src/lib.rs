@@ -24,6 +24,8 @@ pub mod exchange;
 pub mod explain;
 mod extensions;
 pub mod firmware;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod json;
 pub mod limits;
 pub mod measure;

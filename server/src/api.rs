@@ -7,15 +7,15 @@ mod audit;
 mod body;
 mod claim;
 mod endorsements;
-mod error;
+pub(crate) mod error;
 mod health;
-mod json;
+pub(crate) mod json;
 mod keys;
 mod limiter;
 mod metrics;
 #[cfg(test)]
 mod openapi;
-mod query;
+pub(crate) mod query;
 mod request;
 mod route;
 mod seal;

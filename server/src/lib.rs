@@ -12,6 +12,8 @@ pub mod config;
 mod connection;
 mod evidence;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod limits;
 mod log;

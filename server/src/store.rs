@@ -3,7 +3,7 @@
 mod accounts;
 mod api_keys;
 mod audit;
-mod body;
+pub(crate) mod body;
 mod core;
 mod engine;
 mod error;

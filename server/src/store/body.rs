@@ -12,7 +12,7 @@ use crate::model::{
 use crate::secret::{KeyBytes, SecretBytes};
 use crate::store::StoreLimits;
 use crate::store::error::StoreFailure;
-use crate::store::record::Kind;
+use crate::store::record::{self, Kind};
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
@@ -28,12 +28,35 @@ pub(super) trait Body: Encode<()> + for<'b> Decode<'b, ()> {
 }
 
 macro_rules! bodies {
-    ($($body:ident: $kind:ident $version:literal),* $(,)?) => {$(
-        impl Body for $body {
+    ($($body:ident: $kind:ident $version:literal),* $(,)?) => {
+        $(impl Body for $body {
             const KIND: Kind = Kind::$kind;
             const VERSION: u8 = $version;
+        })*
+
+        /// Kind and version of every body, for [`crate::fuzzing`].
+        pub(crate) const BODIES: &[(u8, u8)] = &[$((Kind::$kind as u8, $version)),*];
+
+        /// [`record::rewritten`] for a body of this kind and version.
+        pub(crate) fn rewritten(of: (u8, u8), rest: &[u8], plaintext: &[u8]) -> Option<Vec<u8>> {
+            match of {
+                $(of if of == (Kind::$kind as u8, $version) => {
+                    record::rewritten::<$body>(rest, plaintext)
+                })*
+                _ => None,
+            }
         }
-    )*};
+
+        /// [`record::opens_by_chance`] for a body of this kind and version.
+        pub(crate) fn opens_by_chance(of: (u8, u8), rest: &[u8], sealed: &[u8]) -> bool {
+            match of {
+                $(of if of == (Kind::$kind as u8, $version) => {
+                    record::opens_by_chance::<$body>(rest, sealed)
+                })*
+                _ => false,
+            }
+        }
+    };
 }
 
 bodies! {

@@ -12,7 +12,7 @@ pub(crate) struct Header {
 
 /// What header bytes may be instead of a header that this server knows.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum HeaderError {
+pub(crate) enum HeaderError {
     /// No header of ours.
     Malformed,
     /// A header of another format.
@@ -32,7 +32,7 @@ impl Header {
         bytes
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(HeaderError::Malformed)?;
         let (format, rest) = rest.split_first_chunk().ok_or(HeaderError::Malformed)?;
         match u16::from_be_bytes(*format) {

@@ -1,6 +1,6 @@
 //! Sealed records (STORE.md §2 and §6): where one stands, and what its bytes are.
 
-use crate::keys::{CryptoError, RecordRoot, TAG_BYTES, TokenHash, label, list};
+use crate::keys::{AccountKey, CryptoError, RecordRoot, TAG_BYTES, TokenHash, label, list};
 use crate::limits::{RECORD_BYTES, RECORD_PADDED_BYTES_MIN};
 use crate::model::{AccountId, ID_BYTES, KeyId, SecretId, Version};
 use crate::secret::random_array;
@@ -11,6 +11,7 @@ use crate::store::body::{
 };
 use crate::store::error::StoreFailure;
 use minicbor::encode::{Encode, Write};
+use neo_secrets_attestation::evidence::StoreId;
 use std::marker::PhantomData;
 use zeroize::Zeroizing;
 
@@ -230,8 +231,7 @@ pub(super) fn seal<B: Body>(
     body: &B,
 ) -> Result<Vec<u8>, CryptoError> {
     let body_bytes = encoded_length(body);
-    let content = 1 + address.key.len() + 4 + body_bytes;
-    let padded = padded_length(content);
+    let padded = padded_length(content_length(address, body_bytes));
     if PREFIX_BYTES + padded + TAG_BYTES > RECORD_BYTES {
         return Err(CryptoError::Cipher);
     }
@@ -242,21 +242,32 @@ pub(super) fn seal<B: Body>(
     let salt = random_array()?;
     prefix[..2].copy_from_slice(&[FORMAT, B::VERSION]);
     prefix[2..].copy_from_slice(&salt);
-    let key_length = u8::try_from(address.key.len()).expect("engine keys have at most 51 bytes");
-    let body_length = u32::try_from(body_bytes).map_err(|_| CryptoError::Cipher)?;
-    let mut unwritten = &mut plaintext[..content];
-    let written = unwritten
-        .write_all(&[key_length])
-        .and_then(|()| unwritten.write_all(&address.key))
-        .and_then(|()| unwritten.write_all(&body_length.to_be_bytes()))
-        .is_ok();
-    if !written || minicbor::encode(body, unwritten).is_err() {
-        return Err(CryptoError::Cipher);
-    }
+    write_plaintext(address, body, body_bytes, plaintext).ok_or(CryptoError::Cipher)?;
     let context = address.context(header);
     let tag = root.record_key(&salt, &context).seal(&context, plaintext)?;
     tag_bytes.copy_from_slice(tag.as_ref());
     Ok(std::mem::take(&mut record))
+}
+
+/// Length of the plaintext without its padding.
+fn content_length<B: Body>(address: &Address<B>, body_bytes: usize) -> usize {
+    1 + address.key.len() + 4 + body_bytes
+}
+
+/// Writes a body of so many bytes with its address to the front of `plaintext`, which has room.
+fn write_plaintext<B: Body>(
+    address: &Address<B>,
+    body: &B,
+    body_bytes: usize,
+    plaintext: &mut [u8],
+) -> Option<()> {
+    let mut unwritten = plaintext.get_mut(..content_length(address, body_bytes))?;
+    let key_length = u8::try_from(address.key.len()).expect("engine keys have at most 51 bytes");
+    let body_length = u32::try_from(body_bytes).ok()?;
+    unwritten.write_all(&[key_length]).ok()?;
+    unwritten.write_all(&address.key).ok()?;
+    unwritten.write_all(&body_length.to_be_bytes()).ok()?;
+    minicbor::encode(body, unwritten).ok()
 }
 
 /// Opens what stands at an address. Everything else than what [`seal`] writes there is damage.
@@ -284,6 +295,11 @@ fn open_checked<B: Body>(
     let context = address.context(header);
     let mut sealed = Zeroizing::new(sealed.to_vec());
     let plaintext = root.record_key(salt, &context).open(&context, &mut sealed).ok()?;
+    read_plaintext(address, plaintext)
+}
+
+/// The body in a plaintext, which must be this address' own.
+fn read_plaintext<B: Body>(address: &Address<B>, plaintext: &[u8]) -> Option<B> {
     let (key_length, rest) = plaintext.split_first()?;
     let (key, rest) = rest.split_at_checked(usize::from(*key_length))?;
     let (body_length, rest) = rest.split_first_chunk()?;
@@ -298,6 +314,25 @@ fn open_checked<B: Body>(
     let mut decoder = minicbor::Decoder::new(body);
     let decoded = decoder.decode().ok()?;
     (decoder.position() == body.len()).then_some(decoded)
+}
+
+/// For [`crate::fuzzing`]: a plaintext read as the record with this body at the place with this
+/// `rest`, and written again.
+pub(super) fn rewritten<B: Body>(rest: &[u8], plaintext: &[u8]) -> Option<Vec<u8>> {
+    let address = Address::<B>::new(SYSTEM, rest);
+    let body = read_plaintext(&address, plaintext)?;
+    let body_bytes = encoded_length(&body);
+    let mut written = vec![0; padded_length(content_length(&address, body_bytes))];
+    write_plaintext(&address, &body, body_bytes, &mut written)?;
+    Some(written)
+}
+
+/// For [`crate::fuzzing`]: whether a record opens as one with this body under a key that was never
+/// used.
+pub(super) fn opens_by_chance<B: Body>(rest: &[u8], record: &[u8]) -> bool {
+    let (header, address) =
+        (Header { store_id: StoreId([0; 16]) }, Address::<B>::new(SYSTEM, rest));
+    AccountKey::random().is_ok_and(|key| open(&header, &key, &address, record).is_ok())
 }
 
 /// Padmé: of the length's low bits only log log n show; at most 12 % more.
@@ -331,11 +366,9 @@ pub(super) fn encoded_length(body: &impl Encode<()>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::AccountKey;
     use crate::model::{IdSequence, Quotas, SecretName};
     use crate::secret::KeyBytes;
     use data_encoding::HEXLOWER;
-    use neo_secrets_attestation::evidence::StoreId;
 
     #[test]
     fn padding_follows_padme() {
