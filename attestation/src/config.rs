@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ed25519::{KeyTextError, PublicKey};
-use crate::encoding::printable;
+use crate::explain::printable;
 use crate::limits;
 
 /// How the store's root key is sealed.

@@ -1,11 +1,7 @@
-//! Hexadecimal and base64 of fixed-length bytes, strict both ways: lower case, padded, canonical;
-//! and text from outside as a terminal can show it.
+//! Hexadecimal and base64 of fixed-length bytes, strict both ways: lower case, padded, canonical.
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde::Serializer;
-
-use crate::explain::hides_or_steers;
-use crate::limits;
 
 /// Decodes exactly `N` bytes of lower-case hexadecimal.
 pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -31,12 +27,4 @@ pub(crate) fn serialize_hex<const N: usize, S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex(bytes))
-}
-
-/// What a terminal can show safely: nothing that steers it, and not much.
-pub(crate) fn printable(text: &str) -> String {
-    let visible = |character| {
-        if hides_or_steers(character) { char::REPLACEMENT_CHARACTER } else { character }
-    };
-    text.chars().take(limits::ERROR_TEXT_CHARACTERS_MAX).map(visible).collect()
 }

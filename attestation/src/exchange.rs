@@ -2,9 +2,9 @@
 
 use crate::appraise::{self, AppraiseError, Appraised, Channel, EvidenceError, Freshness, Pin};
 use crate::binding::{Nonce, Role};
-use crate::encoding::printable;
 use crate::error::{Finding, Step};
 use crate::evidence::{Document, DocumentError};
+use crate::explain::printable;
 use crate::json;
 use crate::limits;
 use crate::policy::Policy;

@@ -8,6 +8,7 @@ use crate::appraise::Appraised;
 use crate::encoding::hex;
 use crate::error::{Finding, Step};
 use crate::exchange::Refusal;
+use crate::limits;
 use crate::reference::Covers;
 use crate::roots::Provenance;
 use crate::verify::{CrlStatus, Signer, Tcbs};
@@ -20,6 +21,14 @@ pub fn hides_or_steers(character: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Text from outside as a message can hold it: nothing that steers a terminal, and not much.
+pub fn printable(text: &str) -> String {
+    let visible = |character| {
+        if hides_or_steers(character) { char::REPLACEMENT_CHARACTER } else { character }
+    };
+    text.chars().take(limits::ERROR_TEXT_CHARACTERS_MAX).map(visible).collect()
 }
 
 /// One numbered step of SPEC.md section 6.

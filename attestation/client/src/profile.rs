@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::explain::printable;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
@@ -50,7 +51,7 @@ pub enum ProfileError {
     #[error("a profile's name needs XDG_CONFIG_HOME or HOME: set one, or give a path with a `/`")]
     NoConfigFolder,
     /// Not the JSON of a profile.
-    #[error("{} is not a profile: {source}", path.display())]
+    #[error("{} is not a profile: {}", path.display(), printable(&source.to_string()))]
     Json {
         /// The file.
         path: PathBuf,
@@ -124,7 +125,10 @@ impl Profile {
 
     fn from_wire(path: &Path, wire: Wire) -> Result<Self, ProfileError> {
         let Wire { version, url, reference, policy, simulated_root, instance_key, key_file } = wire;
-        let wrong = |field, issue| ProfileError::Field { path: path.to_owned(), field, issue };
+        let wrong = |field, issue: String| {
+            let issue = printable(&issue);
+            ProfileError::Field { path: path.to_owned(), field, issue }
+        };
         if version != VERSION {
             let issue = format!("expected {VERSION}, got {version}; a newer neo-secrets wrote it");
             return Err(wrong("version", issue));
@@ -232,6 +236,8 @@ mod tests {
         }
         assert!(matches!(refused("\"policy\"", "\"polizy\""), ProfileError::Json { .. }));
         assert!(matches!(refused("\"policy\"", "\"url\""), ProfileError::Json { .. }));
+        let told = refused("\"policy\"", "\"\\u001b[2J\\n\"").to_string();
+        assert!(told.contains("unknown field `\u{fffd}[2J\u{fffd}`"), "{told}");
         let absent = Profile::read(&folder.join("absent.json"));
         assert!(matches!(absent, Err(ProfileError::File(FileError::Io { .. }))));
     }
