@@ -1,6 +1,8 @@
 //! Sealed records (STORE.md §2 and §6): where one stands, and what its bytes are.
 
-use crate::keys::{AccountKey, CryptoError, RecordRoot, TAG_BYTES, TokenHash, label, list};
+use crate::keys::{
+    AccountKey, CryptoError, DoesNotOpen, RecordRoot, TAG_BYTES, TokenHash, label, list,
+};
 use crate::limits::{RECORD_BYTES, RECORD_PADDED_BYTES_MIN};
 use crate::model::{AccountId, ID_BYTES, KeyId, SecretId, Version};
 use crate::secret::random_array;
@@ -311,9 +313,11 @@ fn read_plaintext<B: Body>(address: &Address<B>, plaintext: &[u8]) -> Option<B> 
     if key != address.key || !canonical {
         return None;
     }
-    let mut decoder = minicbor::Decoder::new(body);
-    let decoded = decoder.decode().ok()?;
-    (decoder.position() == body.len()).then_some(decoded)
+    let decoded = minicbor::decode(body).ok()?;
+    // CBOR has many forms of one content, and room for fields that nobody would miss.
+    let mut unmatched = Matcher(body);
+    minicbor::encode(&decoded, &mut unmatched).ok()?;
+    unmatched.0.is_empty().then_some(decoded)
 }
 
 /// For [`crate::fuzzing`]: a plaintext read as the record with this body at the place with this
@@ -352,6 +356,18 @@ impl Write for Counter {
 
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
         self.0 += bytes.len();
+        Ok(())
+    }
+}
+
+/// Takes only the bytes that it holds, in their order.
+struct Matcher<'a>(&'a [u8]);
+
+impl Write for Matcher<'_> {
+    type Error = DoesNotOpen;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), DoesNotOpen> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(DoesNotOpen)?;
         Ok(())
     }
 }
@@ -449,6 +465,26 @@ mod tests {
             "a length beyond the end"
         );
         assert!(!resealed(&|plaintext| plaintext[body_length + 1] = 0xFF), "not CBOR");
+        // The body's last byte is the number 3, of field 3.
+        let last = body_length + 27;
+        let longer = |plaintext: &mut Vec<u8>, bytes: &[u8]| {
+            plaintext[body_length] += u8::try_from(bytes.len()).unwrap();
+            plaintext.splice(last + 1..last + 1 + bytes.len(), bytes.iter().copied());
+        };
+        assert!(
+            !resealed(&|plaintext| {
+                plaintext[last] = 0x18;
+                longer(plaintext, &[3]);
+            }),
+            "a number that is longer than need be"
+        );
+        assert!(
+            !resealed(&|plaintext| {
+                plaintext[body_length + 1] += 1;
+                longer(plaintext, &[4, 0]);
+            }),
+            "a field that there is not"
+        );
         assert!(!resealed(&Vec::clear));
     }
 }
