@@ -1,6 +1,8 @@
-//! What the end-to-end suites share: a plain HTTPS client, and appliances on a simulated chip.
+//! What the end-to-end suites share: a plain HTTPS client, appliances on a simulated chip, and the
+//! fuzz targets.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 pub mod appliance;
+pub mod fuzzing;
 pub mod http;
 pub mod proxy;

@@ -14,6 +14,7 @@ mod evidence;
 mod floods;
 mod footprint;
 mod input;
+mod fuzz;
 mod keys;
 mod metrics;
 mod openapi;

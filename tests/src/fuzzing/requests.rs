@@ -1,0 +1,150 @@
+//! What a caller of the API sends.
+
+use neo_secrets::url::InstanceUrl;
+use neo_secrets_attestation::binding::Nonce;
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
+use neo_secrets_attestation::evidence::StoreId;
+use neo_secrets_attestation::time::UnixTime;
+use neo_secrets_server::access::{Globs, Permissions, Scope, Token};
+use neo_secrets_server::fuzzing::{self, JsonFields};
+use neo_secrets_server::model::{
+    AccountId, Description, KeyId, Label, SecretId, SecretName, SecretValue, Timestamp,
+};
+use serde_json::{Value, json};
+
+use super::presentable;
+
+/// A body that is accepted says to any reader of JSON what it says to the server's.
+pub fn json(bytes: &[u8]) {
+    let theirs = serde_json::from_slice::<Value>(bytes);
+    let fields = match fuzzing::json_body(bytes) {
+        Ok(fields) => fields,
+        Err(answer) => {
+            let message = refused(&answer);
+            let malformed = message.starts_with("The body is not valid JSON (line ");
+            assert!(!malformed || theirs.is_err(), "{message}");
+            return;
+        }
+    };
+    let JsonFields { text, integer, texts, pairs } = &fields;
+    assert!(texts.as_ref().is_none_or(|texts| texts.len() <= 100));
+    assert!(pairs.as_ref().is_none_or(|pairs| pairs.len() <= 100));
+    let object = |pairs: &Vec<(String, String)>| {
+        Value::Object(
+            pairs.iter().map(|(name, text)| (name.clone(), text.clone().into())).collect(),
+        )
+    };
+    let mut ours = json!({ "text": text, "integer": integer, "texts": texts });
+    ours["pairs"] = pairs.as_ref().map_or(Value::Null, object);
+    let mut theirs = theirs.unwrap();
+    // A field that may be absent means the same as one that is null.
+    for optional in ["text", "texts", "pairs"] {
+        theirs.as_object_mut().unwrap().entry(optional).or_insert(Value::Null);
+    }
+    assert_eq!(theirs, ours);
+    assert_eq!(fuzzing::json_body(ours.to_string().as_bytes()).map(sorted), Ok(sorted(fields)));
+}
+
+fn sorted(mut fields: JsonFields) -> JsonFields {
+    fields.pairs.iter_mut().for_each(|pairs| pairs.sort());
+    fields
+}
+
+/// The message of an error's answer.
+fn refused(answer: &str) -> String {
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    let message = answer["error"]["message"].as_str().unwrap().to_owned();
+    presentable(&message);
+    message
+}
+
+/// A query that is written from what was read reads as the same.
+pub fn query(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let (a, b, number) = match fuzzing::query(text) {
+        Ok(read) => read,
+        Err(answer) => return drop(refused(&answer)),
+    };
+    assert!(text.len() <= 1_024 && (1..=100).contains(&number));
+    let encoded = |text: &str| Vec::from_iter(text.bytes().map(|it| format!("%{it:02x}"))).concat();
+    let mut written = format!("number={number}");
+    for (name, value) in [("a", &a), ("b", &b)] {
+        if let Some(value) = value {
+            written += &format!("&{name}={}", encoded(value));
+        }
+    }
+    if written.len() <= 1_024 {
+        assert_eq!(fuzzing::query(&written), Ok((a, b, number)));
+    }
+}
+
+/// A text that is accepted has one form.
+pub fn texts(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let same = |read: Option<String>| assert!(read.is_none_or(|read| read == text), "{text:?}");
+    same(text.parse::<SecretId>().ok().map(|it| it.to_string()));
+    same(text.parse::<KeyId>().ok().map(|it| it.to_string()));
+    same(text.parse::<AccountId>().ok().map(|it| it.to_string()));
+    same(text.parse::<Timestamp>().ok().map(|it| it.to_string()));
+    same(text.parse::<UnixTime>().ok().map(|it| it.to_string()));
+    same(text.parse::<PublicKey>().ok().map(|it| it.to_string()));
+    same(text.parse::<Signature>().ok().map(|it| it.to_string()));
+    same(text.parse::<StoreId>().ok().map(|it| it.to_string()));
+    same(text.parse::<Nonce>().ok().map(|it| it.to_string()));
+    same(Token::parse(text).map(|it| it.to_text().to_string()));
+    same(SecretName::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
+    same(Description::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
+    same(Label::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
+    if let Ok(label) = Label::parse(text.to_owned()) {
+        presentable(&label.as_str());
+    }
+    if let Ok(value) = SecretValue::parse(text.to_owned()) {
+        assert!(value.expose() == bytes && (1..=65_536).contains(&bytes.len()));
+    }
+    if let Ok(permissions) = Permissions::parse(text.split(',')) {
+        assert!(permissions.lie_within(permissions) && permissions.iter().next().is_some());
+    }
+    match text.parse::<InstanceUrl>() {
+        Ok(url) => assert_eq!(url.to_string().parse(), Ok(url)),
+        Err(error) => presentable(&error),
+    }
+}
+
+/// No key reaches what a key that it lies within does not. Three lines: patterns, wider patterns, a
+/// name.
+pub fn scope(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let mut lines = text.split('\n');
+    let mut scope = || {
+        let patterns = lines.next()?.split(',').map(str::to_owned).collect();
+        Globs::parse(patterns).ok().map(Scope::Names)
+    };
+    let (Some(own), Some(wider)) = (scope(), scope()) else { return };
+    assert!(own.lies_within(&own) && own.lies_within(&Scope::All) && !Scope::All.lies_within(&own));
+    let Some(Ok(name)) = lines.next().map(|name| SecretName::parse(name.to_owned())) else {
+        return;
+    };
+    for (scope, reaches) in [(&own, own.reaches(&name)), (&wider, wider.reaches(&name))] {
+        let Scope::Names(globs) = scope else { unreachable!("made of patterns") };
+        let mut globs = globs.iter();
+        let plain = globs.any(|glob| matches(glob.as_str().as_bytes(), name.as_str().as_bytes()));
+        assert_eq!(reaches, plain);
+    }
+    assert!(!own.lies_within(&wider) || !own.reaches(&name) || wider.reaches(&name));
+}
+
+/// A pattern by its definition, in quadratic time.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let mut reached = vec![true];
+    reached.resize(name.len() + 1, false);
+    for want in pattern {
+        let before = reached.clone();
+        for at in 0..=name.len() {
+            reached[at] = match want {
+                b'*' => before[..=at].contains(&true),
+                want => at > 0 && before[at - 1] && name[at - 1] == *want,
+            };
+        }
+    }
+    reached[name.len()]
+}

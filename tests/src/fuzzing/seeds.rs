@@ -1,0 +1,354 @@
+//! The seeds: good input of every kind, from the simulator's own vendor. Nothing of AMD's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use neo_secrets::profile::Profile;
+use neo_secrets_attestation::binding::{
+    Leaf, Nonce, Role, Tree, instance_message, leaf, report_data,
+};
+use neo_secrets_attestation::certificate_table::Guid;
+use neo_secrets_attestation::config::AttestedConfig;
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
+use neo_secrets_attestation::endorsements::Endorsements;
+use neo_secrets_attestation::evidence::{
+    BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore, StoreId,
+};
+use neo_secrets_attestation::fuzzing;
+use neo_secrets_server::fuzzing::RECORD_KINDS;
+use neo_secrets_server::platform::Platform;
+use openssl::pkey::{Id, PKey};
+use openssl::sign::Signer;
+use snp_simulator::settings::{ReportVersion, Signer as ReportSigner};
+use snp_simulator::{Machine, Product, client_files, testing};
+use time::OffsetDateTime;
+
+use super::evidence::{CHANNEL, NONCE, now};
+use super::{certificates, corpus, der, store};
+
+const CONFIG: &str =
+    "seal = \"firmware\"\nreveal = \"off\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
+
+/// The targets whose seeds are written; empty stands for all.
+static ONLY: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Writes the seeds of these targets, or of all where none is named. Those of `evidence`, `chain`,
+/// `certificate`, `policy` and `reference` belong together.
+pub fn write(targets: Vec<String>) {
+    ONLY.set(targets).unwrap();
+    let machines = [Product::Milan, Product::Genoa, Product::Turin]
+        .map(|product| Machine::launch(testing::chip(product, clock()), clock()).unwrap());
+    let mut vlek = testing::chip(Product::Genoa, clock());
+    vlek.settings.signer = ReportSigner::Vlek;
+    let vlek = Machine::launch(vlek, clock()).unwrap();
+    let genoa = &machines[1];
+    evidence(genoa);
+    chain("vcek", genoa);
+    chain("vlek", &vlek);
+    reports(&machines);
+    for (byte, machine) in (0..).zip(&machines) {
+        certificates(byte, machine);
+    }
+    certificates(4 | 1, &vlek);
+    files(genoa);
+    records();
+    requests();
+}
+
+fn clock() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(i64::try_from(now().seconds()).unwrap()).unwrap()
+}
+
+fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) {
+    let only = ONLY.wait();
+    if !only.is_empty() && !only.iter().any(|name| name == target) {
+        return;
+    }
+    fs::create_dir_all(corpus::folder(target)).unwrap();
+    fs::write(corpus::folder(target).join(name), bytes).unwrap();
+}
+
+fn endorsements(machine: &Machine) -> Endorsements {
+    let given = machine.endorsements().unwrap();
+    Endorsements { vek: given.vek, ask: given.ask, ark: given.ark, crl: given.crl }
+}
+
+/// Documents that the policy and the reference values accept, one in each phase, and some that they
+/// refuse late.
+fn evidence(machine: &Machine) {
+    let config = AttestedConfig::parse(CONFIG.as_bytes()).unwrap();
+    let reference = client_files::reference(machine.chip());
+    seed("reference", "simulated", reference.to_json());
+    seed("policy", "simulated", client_files::policy(machine.chip(), config, clock()).to_json());
+    let (instance, public) = ed25519(1);
+    let key = |byte| ed25519(byte).1;
+    let serving = ClaimPhase::Serving {
+        store_id: StoreId([0x51; 16]),
+        instance_key: public,
+        log_key: key(2),
+        receipt_key: key(3),
+    };
+    let store = SealedStore { store_id: StoreId([0x51; 16]), instance_key: Some(public) };
+    let nameless = SealedStore { instance_key: None, ..store.clone() };
+    for (name, phase, debug, others) in [
+        ("genuine-serving", serving.clone(), 0, 4),
+        ("genuine-unclaimed", ClaimPhase::Unclaimed, 0, 0),
+        ("genuine-sealed", ClaimPhase::Sealed(Some(store)), 0, 1),
+        ("genuine-sealed-nameless", ClaimPhase::Sealed(Some(nameless)), 0, 0),
+        ("genuine-sealed-unknown", ClaimPhase::Sealed(None), 0, 0),
+        ("debug", serving, 1 << 3, 0),
+    ] {
+        let claims = Claims {
+            tls_spki_sha256: CHANNEL.tls_spki_sha256,
+            config: ConfigText::new(CONFIG.as_bytes()).unwrap(),
+            image_version: ImageVersion::new("0.1.0").unwrap(),
+            phase,
+        };
+        let own = leaf(Role::Evidence, &Nonce::new(&NONCE).unwrap(), &CHANNEL.exporter);
+        let leaves = Vec::from_iter((0..others).map(|byte| Leaf([byte; 32])).chain([own]));
+        let tree = Tree::new(&leaves).unwrap();
+        let data = report_data(&claims, &tree.root());
+        let report = machine.forged_report(&data.0, |report| report[0x0A] |= debug).unwrap();
+        let mut signer = Signer::new_without_digest(&instance).unwrap();
+        let signature = signer.sign_oneshot_to_vec(&instance_message(&data)).unwrap();
+        let signature = Signature(signature.try_into().unwrap());
+        let serving = matches!(claims.phase, ClaimPhase::Serving { .. });
+        let signature = serving.then_some(&signature);
+        let batch = BatchBody::new(&report, &endorsements(machine), &claims, signature);
+        seed("evidence", name, batch.document(&tree.path(leaves.len() - 1).unwrap()));
+    }
+    seed("evidence", "error", r#"{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Too many"}}"#);
+}
+
+fn ed25519(byte: u8) -> (PKey<openssl::pkey::Private>, PublicKey) {
+    let pair = PKey::private_key_from_raw_bytes(&[byte; 32], Id::ED25519).unwrap();
+    let public = pair.raw_public_key().unwrap().try_into().unwrap();
+    (pair, PublicKey(public))
+}
+
+fn chain(kind: &str, machine: &Machine) {
+    let chain = if kind == "vlek" { 4 } else { 0 };
+    let report = machine.forged_report(&[0x44; 64], |_| ()).unwrap();
+    let Endorsements { vek, ask, ark: _, crl } = endorsements(machine);
+    for (part, name, bytes) in
+        [(0, "report", report.to_vec()), (1, "vek", vek), (2, "ask", ask), (3, "crl", crl.unwrap())]
+    {
+        seed("chain", &format!("{kind}-{name}"), [&[chain | part], &bytes[..]].concat());
+    }
+}
+
+fn reports(machines: &[Machine]) {
+    for machine in machines {
+        let name = machine.chip().settings.product.name().to_lowercase();
+        let report = machine.forged_report(&[0x44; 64], |_| ()).unwrap();
+        seed("report", &name, report);
+    }
+    for (name, version) in [("v2", ReportVersion::V2), ("v3", ReportVersion::V3)] {
+        let mut chip = testing::chip(Product::Milan, clock());
+        chip.settings.report_version = version;
+        let machine = Machine::launch(chip, clock()).unwrap();
+        seed("report", name, machine.forged_report(&[0x44; 64], |_| ()).unwrap());
+    }
+}
+
+/// Everything about certificates; `which` is the first byte of the target `extensions`.
+fn certificates(which: u8, machine: &Machine) {
+    let chip = machine.chip();
+    let product = chip.settings.product.name().to_lowercase();
+    let vlek = chip.settings.signer == ReportSigner::Vlek;
+    let name = if vlek { format!("{product}-vlek") } else { product.clone() };
+    let Endorsements { vek, ask, ark, crl } = endorsements(machine);
+    let (crl, vek_guid) = (crl.unwrap(), if vlek { Guid::VLEK } else { Guid::VCEK });
+    seed("certificate", &format!("ark-{product}"), &ark);
+    seed("certificate", &format!("vek-{name}"), &vek);
+    seed("certificate", &format!("ask-{name}"), &ask);
+    let extensions = fuzzing::certificate(&vek).unwrap().extensions;
+    seed("extensions", &name, [&[which], &der::extensions(&extensions)[..]].concat());
+    let entries = [(vek_guid, &vek[..]), (Guid::ASK, &ask), (Guid::ARK, &ark), (Guid::CRL, &crl)];
+    if product == "genoa" {
+        seed("certificate-table", &name, certificates::written_table(&entries));
+        let pem = [&ark, &ask, &vek].map(|der| certificates::pem("CERTIFICATE", der)).concat();
+        seed("certificate-file", &name, pem);
+    }
+    if name == "genoa" {
+        seed("certificate-file", "crl", certificates::pem("X509 CRL", &crl));
+        seed("certificate-file", "der", &vek);
+        seed("certificate-table", "alone", certificates::written_table(&entries[..1]));
+        let other = [(Guid([7; 16]), &b"other"[..]), (Guid([8; 16]), b"")];
+        let padded = [certificates::written_table(&other), vec![0; 100]].concat();
+        seed("certificate-table", "others", padded);
+        seed("crl", "empty", &crl);
+        let mut draft = chip.vendor().crl_draft(clock()).unwrap();
+        draft.revoked = vec![vec![1], chip.vendor().ask_serial(), vec![0xFF; 20]];
+        seed("crl", "revoked", draft.sign(chip.vendor().ark_key()).unwrap());
+    }
+}
+
+fn files(machine: &Machine) {
+    for product in [Product::Milan, Product::Turin] {
+        let name = product.name().to_lowercase();
+        let chip = testing::chip(product, clock());
+        let config = AttestedConfig::parse(CONFIG.as_bytes()).unwrap();
+        seed("reference", &name, client_files::reference(&chip).to_json());
+        seed("policy", &name, client_files::policy(&chip, config, clock()).to_json());
+    }
+    let key = PublicKey([7; 32]);
+    let whole = format!(
+        "# with everything\nseal = \"unlock\"\nreveal = \"by-permission\"\nwitnesses = [\"w.example+1\"]\n\
+         quorum = 1\nowner_key = \"{key}\"\nnames = [\"Vault.example.com\", \"10.0.0.7\", \"fd00::1\"]\n\n\
+         [limits]\nversions_kept = 0x0b\nconnections = 1_000\n"
+    );
+    let served = CONFIG.to_owned() + &whole[whole.find("names").unwrap()..];
+    seed("config", "smallest", CONFIG);
+    seed("config", "whole", &whole);
+    seed("config", "served", served);
+    let certificate = endorsements(machine).ark;
+    let profile = Profile {
+        url: "https://[::1]:8443".parse().unwrap(),
+        reference: client_files::reference(machine.chip()).to_json(),
+        policy: "{}".to_owned(),
+        simulated_root: Some(certificate),
+        instance_key: Some(key),
+        key_file: Some("/folder/admin.key".into()),
+    };
+    let path = Path::new("/folder/profile.json");
+    seed("profile", "simulated", profile.to_json(path).unwrap());
+    let (simulated_root, instance_key, key_file) = (None, None, None);
+    let bare = Profile { simulated_root, instance_key, key_file, ..profile };
+    seed("profile", "bare", bare.to_json(path).unwrap());
+    let firmware = "../attestation/tests/vectors/firmware.bin";
+    let firmware = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(firmware)).unwrap();
+    let used = firmware.iter().position(|byte| *byte != 0).unwrap_or_default();
+    seed("firmware", "synthetic", &firmware[used..]);
+}
+
+/// Bodies after STORE.md section 6, written without the server's code.
+fn records() {
+    let (id, hash) = (bytes(&[5; 18]), bytes(&[6; 32]));
+    let time = number(1_700_000_000_000);
+    let name = text("database-url");
+    let version = |n| map([(0, number(n)), (1, time.clone()), (2, id.clone())]);
+    let tags = [head(5, 1), text("env"), text("prod")].concat();
+    let previous = map([(0, hash.clone()), (1, time.clone())]);
+    let ids = [(0, id.clone()), (1, id.clone())];
+    let counters = [(0, id.clone()), (1, number(1)), (2, number(300)), (3, number(70_000))];
+    let bodies = BTreeMap::from([
+        (0x02, map([(0, hash.clone())])),
+        (0x03, map([(0, hash.clone()), (1, hash.clone()), (2, hash.clone())])),
+        (0x04, {
+            let keys = [(0, hash.clone()), (1, id.clone()), (2, id.clone()), (3, id.clone())];
+            map(keys.into_iter().chain([(4, vec![0xF5])]))
+        }),
+        (0x05, map([(0, text("first")), (1, time.clone())])),
+        (0x06, map(ids)),
+        (0x10, map(counters)),
+        (0x11, {
+            let globs = [head(4, 2), text("db-*"), text("*")].concat();
+            let fields = [text("ci"), number(3), globs, time.clone(), time.clone(), hash, previous];
+            map((0..).zip(fields))
+        }),
+        (0x20, {
+            let versions = [head(4, 2), version(3), version(4)].concat();
+            let times = [time.clone(), time.clone(), time.clone()];
+            let fields = [name.clone(), text("é"), tags].into_iter().chain(times);
+            map((0..).zip(fields.chain([number(9), versions])))
+        }),
+        (0x21, map([(0, bytes(b"sesame"))])),
+        (0x22, map([(0, name.clone()), (1, id.clone())])),
+        (0x30, {
+            let choice = |number, fields| [head(4, 2), self::number(number), fields].concat();
+            let actor = choice(1, map([(0, id.clone())]));
+            let secret = map([(0, id.clone()), (1, name), (2, number(2))]);
+            let key = map([(0, id), (1, text("ci")), (2, number(3))]);
+            let event = |action, object, peer| {
+                let (actor, request) = (actor.clone(), text("r-1"));
+                map((0..).zip([time.clone(), number(action), actor, object, peer, request]))
+            };
+            let first = event(1, choice(1, secret), bytes(&[192, 0, 2, 1]));
+            let second = event(6, choice(2, key), bytes(&[0xFD; 16]));
+            map([(0, [head(4, 2), first, second].concat())])
+        }),
+        (0x31, map([(0, number(2))])),
+    ]);
+    for (index, kind) in (0..).zip(RECORD_KINDS) {
+        let body = bodies.get(kind).unwrap_or_else(|| panic!("no seed for records {kind:#04x}"));
+        seed("record-body", &format!("{kind:02x}"), [&[index], &body[..]].concat());
+        let plaintext = store::framed(*kind, body);
+        seed("record", &format!("{kind:02x}"), [&[index], &plaintext[..]].concat());
+    }
+    let vector = |name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/vectors").join(name);
+        let hex = fs::read_to_string(path).unwrap().replace('\n', "");
+        data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap()
+    };
+    seed("record", "sealed", [&[9], &vector("record.hex")[..]].concat());
+    seed("slots", "table", vector("slots.hex"));
+    seed("slots", "header", [&b"neo-secrets\0\0\x01"[..], &[7; 16]].concat());
+}
+
+fn head(major: u8, number: u64) -> Vec<u8> {
+    let short = u8::try_from(number).unwrap_or(u8::MAX);
+    let bytes = number.to_be_bytes();
+    match number {
+        0..24 => vec![major << 5 | short],
+        24..0x100 => vec![major << 5 | 24, short],
+        0x100..0x1_0000 => [&[major << 5 | 25], &bytes[6..]].concat(),
+        0x1_0000..0x1_0000_0000 => [&[major << 5 | 26], &bytes[4..]].concat(),
+        _ => [&[major << 5 | 27], &bytes[..]].concat(),
+    }
+}
+
+fn number(number: u64) -> Vec<u8> {
+    head(0, number)
+}
+
+fn bytes(bytes: &[u8]) -> Vec<u8> {
+    [&head(2, bytes.len() as u64), bytes].concat()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&head(3, text.len() as u64), text.as_bytes()].concat()
+}
+
+fn map(fields: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Vec<u8> {
+    let fields: Vec<_> =
+        fields.into_iter().map(|(key, value)| [number(key), value].concat()).collect();
+    [head(5, fields.len() as u64), fields.concat()].concat()
+}
+
+fn requests() {
+    let whole = r#"{"text":"a\u00e9\ud83d\ude00\"","integer":7,"texts":["read","write"],"pairs":{"env":"prod","":""}}"#;
+    seed("json", "whole", whole);
+    seed(
+        "json",
+        "nulls",
+        r#"{ "text": null, "integer": 18446744073709551615, "texts": null, "pairs": null }"#,
+    );
+    seed("json", "smallest", r#"{"integer":0}"#);
+    seed("json", "unknown", r#"{"integer":0,"other":[{"a":[1.5e3,-1,true]}]}"#);
+    seed("query", "whole", "a=x&b=%C3%A9+%25&number=100");
+    seed("query", "bare", "a&number=1");
+    let id = data_encoding::BASE64URL_NOPAD.encode(&[5; 18]);
+    let token = data_encoding::BASE64URL_NOPAD.encode(&[5; 32]);
+    for (name, text) in [
+        ("secret-id", format!("sec_{id}")),
+        ("key-id", format!("key_{id}")),
+        ("account-id", format!("acc_{id}")),
+        ("token", format!("neo_{token}")),
+        ("nonce", token),
+        ("time", "2026-01-31T12:00:00Z".to_owned()),
+        ("key", PublicKey([7; 32]).to_string()),
+        ("signature", Signature([7; 64]).to_string()),
+        ("store-id", StoreId([7; 16]).to_string()),
+        ("name", "database-url_1.x".to_owned()),
+        ("permissions", "read,write,execute,admin,reveal".to_owned()),
+        ("url", "https://vault.example.com:8443/".to_owned()),
+        ("url-v6", "HTTPS://[fd00::1]".to_owned()),
+    ] {
+        seed("texts", name, text);
+    }
+    seed("scope", "narrower", "db-*-url,x\n*-*\ndb-main-url");
+    seed("scope", "other", "a*b*c\na**c,*b\naxbxc");
+}
