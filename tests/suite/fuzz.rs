@@ -10,7 +10,7 @@ use neo_secrets_tests::fuzzing::store::accepted_body;
 use neo_secrets_tests::fuzzing::{TARGETS, Target, corpus};
 
 /// Changed seeds of one target: all together take a few seconds.
-const MUTATIONS: u64 = 3_000;
+const MUTATIONS: u64 = 5_000;
 
 /// Where a target fails, its input is kept, to become a seed.
 fn check(target: &Target, input: &[u8], from: &str) {
