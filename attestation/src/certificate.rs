@@ -15,7 +15,10 @@ use openssl::sign::{RsaPssSaltlen, Verifier};
 use thiserror::Error;
 
 use crate::der::{Der, DerError, INTEGER, OBJECT_ID, OCTET_STRING, SEQUENCE, SET, context, dotted};
-use crate::limits::{CERTIFICATE_BYTES_MAX, CRL_BYTES_MAX, EXTENSIONS_MAX, NAME_ATTRIBUTES_MAX};
+use crate::limits::{
+    CERTIFICATE_BYTES_MAX, COMMON_NAME_BYTES_MAX, CRL_BYTES_MAX, EXTENSIONS_MAX,
+    NAME_ATTRIBUTES_MAX,
+};
 use crate::time::UnixTime;
 
 /// Why bytes are not a certificate, or not a CRL, of the kind that AMD makes.
@@ -40,6 +43,12 @@ pub enum CertificateError {
     #[error("a name has {got} common names instead of one")]
     CommonNames {
         /// How many it has.
+        got: usize,
+    },
+    /// A common name with more bytes than [`crate::limits`] allows.
+    #[error("a common name has {got} bytes; the limit is {COMMON_NAME_BYTES_MAX}")]
+    CommonNameTooLong {
+        /// Its bytes.
         got: usize,
     },
     /// A name with more attributes than [`crate::limits`] allows.
@@ -332,6 +341,9 @@ impl<'a> Name<'a> {
             }
         }
         match common_names {
+            1 if common_name.len() > COMMON_NAME_BYTES_MAX => {
+                Err(CertificateError::CommonNameTooLong { got: common_name.len() })
+            }
             1 => Ok(Self { common_name }),
             got => Err(CertificateError::CommonNames { got }),
         }

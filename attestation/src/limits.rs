@@ -20,6 +20,10 @@ pub const EXTENSIONS_MAX: usize = 32;
 /// AMD's names have six attributes.
 pub const NAME_ATTRIBUTES_MAX: usize = 16;
 
+/// RFC 5280's bound of a common name; AMD's have under 20. Names stand in messages, also of
+/// certificates that nobody has vouched for.
+pub const COMMON_NAME_BYTES_MAX: usize = 64;
+
 /// A CSP_ID is a host name; a host name has at most 253 characters.
 pub const CSP_ID_BYTES_MAX: usize = 253;
 

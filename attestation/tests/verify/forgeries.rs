@@ -533,6 +533,10 @@ fn names_of_the_chain() {
         let many = with(endorsement, |draft| draft.subjects = vec!["x"; 12]);
         let error = CertificateError::TooManyAttributes;
         assert_eq!(many, Err(VerifyError::Certificate { endorsement, error }));
+        let long: &'static str = "x".repeat(65).leak();
+        let long = with(endorsement, |draft| draft.subjects = vec![long]);
+        let error = CertificateError::CommonNameTooLong { got: 65 };
+        assert_eq!(long, Err(VerifyError::Certificate { endorsement, error }));
         for names in [vec![], vec!["SEV-VCEK", "SEV-VCEK"], vec!["SEV-Genoa", "x"]] {
             let error = CertificateError::CommonNames { got: names.len() };
             let refused = Err(VerifyError::Certificate { endorsement, error });

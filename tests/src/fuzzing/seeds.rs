@@ -22,7 +22,7 @@ use neo_secrets_server::platform::Platform;
 use openssl::pkey::{Id, PKey};
 use openssl::sign::Signer;
 use snp_simulator::settings::{ReportVersion, Signer as ReportSigner};
-use snp_simulator::{Machine, Product, client_files, testing};
+use snp_simulator::{Machine, Product, client_files, testing, x509};
 use time::OffsetDateTime;
 
 use super::evidence::{CHANNEL, NONCE, now};
@@ -175,6 +175,11 @@ fn certificates(which: u8, machine: &Machine) {
     if name == "genoa" {
         seed("certificate-file", "crl", certificates::pem("X509 CRL", &crl));
         seed("certificate-file", "der", &vek);
+        let [mut draft, ..] = chip.vendor().ca_drafts(clock()).unwrap();
+        draft.subject = x509::name(&"ARK".repeat(500));
+        let long = draft.sign(chip.vendor().ark_key()).unwrap();
+        seed("certificate", "long-name", &long);
+        seed("certificate-file", "long-name", &long);
         seed("certificate-table", "alone", certificates::written_table(&entries[..1]));
         let other = [(Guid([7; 16]), &b"other"[..]), (Guid([8; 16]), b"")];
         let padded = [certificates::written_table(&other), vec![0; 100]].concat();
