@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use neo_secrets_attestation::explain::printable;
 use rustls::pki_types::ServerName;
 
 /// The address of one instance. Its text form is `https://host:port`, the host in lower case.
@@ -40,6 +41,12 @@ pub enum UrlError {
         /// The text at the port's place.
         port: String,
     },
+}
+
+impl UrlError {
+    fn host(text: &str) -> Self {
+        Self::Host { host: printable(text) }
+    }
 }
 
 impl InstanceUrl {
@@ -92,11 +99,11 @@ impl FromStr for InstanceUrl {
             }
         }
         let (host, port) = split_port(rest)?;
-        let server_name = ServerName::try_from(host.to_owned())
-            .map_err(|_| UrlError::Host { host: host.to_owned() })?;
+        let server_name =
+            ServerName::try_from(host.to_owned()).map_err(|_| UrlError::host(host))?;
         // rustls takes an IPv6 address without brackets as well; in a URL it needs them.
         if host.contains(':') != rest.starts_with('[') {
-            return Err(UrlError::Host { host: host.to_owned() });
+            return Err(UrlError::host(host));
         }
         Ok(Self { host: host.to_owned(), port, server_name })
     }
@@ -105,13 +112,11 @@ impl FromStr for InstanceUrl {
 fn split_port(rest: &str) -> Result<(&str, u16), UrlError> {
     let (host, port) = match rest.strip_prefix('[') {
         Some(bracketed) => {
-            let (host, tail) = bracketed
-                .split_once(']')
-                .ok_or_else(|| UrlError::Host { host: rest.to_owned() })?;
+            let (host, tail) = bracketed.split_once(']').ok_or_else(|| UrlError::host(rest))?;
             match tail.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if tail.is_empty() => (host, None),
-                None => return Err(UrlError::Host { host: rest.to_owned() }),
+                None => return Err(UrlError::host(rest)),
             }
         }
         None => match rest.rsplit_once(':') {
@@ -123,7 +128,7 @@ fn split_port(rest: &str) -> Result<(&str, u16), UrlError> {
         None => Ok((host, 443)),
         Some(digits) => match digits.parse::<u16>() {
             Ok(port) if port > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => Ok((host, port)),
-            _ => Err(UrlError::Port { port: digits.to_owned() }),
+            _ => Err(UrlError::Port { port: printable(digits) }),
         },
     }
 }
@@ -164,6 +169,8 @@ mod tests {
             let expected = UrlError::Port { port: port.to_owned() };
             assert_eq!(refused(&format!("https://h:{port}")), expected);
         }
+        let long = refused(&format!("https://h:{}", "\u{1b}1".repeat(1_000))).to_string();
+        assert!(long.len() < 1_000 && !long.contains('\u{1b}'), "{long}");
         for text in ["https://", "https://:1", "https://[::1", "https://[::1]x", "https://a b:1"] {
             assert!(matches!(refused(text), UrlError::Host { .. }), "{text}");
         }
