@@ -16,4 +16,6 @@ static TARGET: LazyLock<&Target> = LazyLock::new(|| {
     })
 });
 
-fuzz_target!(|bytes: &[u8]| (TARGET.check)(bytes));
+fuzz_target!(|bytes: &[u8]| {
+    (TARGET.check)(bytes);
+});

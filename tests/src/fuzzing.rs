@@ -10,14 +10,14 @@ mod der;
 mod evidence;
 mod files;
 mod requests;
-pub mod store;
+mod store;
 
 /// A parser and what must hold for it.
 pub struct Target {
     /// The name of its folder in the corpus.
     pub name: &'static str,
-    /// Panics where it does not hold.
-    pub check: fn(&[u8]),
+    /// Whether the parser accepts the bytes; panics where what must hold does not.
+    pub check: fn(&[u8]) -> bool,
 }
 
 /// Every target.
@@ -43,6 +43,12 @@ pub const TARGETS: [Target; 20] = [
     Target { name: "texts", check: requests::texts },
     Target { name: "scope", check: requests::scope },
 ];
+
+/// A refusal: its message is [`presentable`].
+fn refused(message: &impl std::fmt::Display) -> bool {
+    presentable(message);
+    false
+}
 
 /// A message for a person: short, and nothing in it that steers a terminal or forges a line of a
 /// log.

@@ -14,20 +14,20 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Public};
 use openssl::x509::{X509, X509Crl, X509NameRef};
 
-use super::{der, presentable};
+use super::{der, presentable, refused};
 
 /// Where OpenSSL reads a certificate too, it reads the same.
-pub fn certificate(bytes: &[u8]) {
+pub fn certificate(bytes: &[u8]) -> bool {
     let facts = match fuzzing::certificate(bytes) {
         Ok(facts) => facts,
-        Err(error) => return presentable(&error),
+        Err(error) => return refused(&error),
     };
     assert!(bytes.len() <= limits::CERTIFICATE_BYTES_MAX);
     assert!(facts.extensions.len() <= limits::EXTENSIONS_MAX);
     if let Err(error) = Roots::simulated(bytes) {
         presentable(&error);
     }
-    let Ok(theirs) = X509::from_der(bytes) else { return };
+    let Ok(theirs) = X509::from_der(bytes) else { return true };
     assert_eq!(theirs.version(), 2);
     let CertificateFacts { serial, issuer, subject, not_before, not_after, key, extensions: _ } =
         facts;
@@ -39,6 +39,7 @@ pub fn certificate(bytes: &[u8]) {
     if let Ok(theirs) = theirs.public_key() {
         is_of_kind(&theirs, key);
     }
+    true
 }
 
 fn is_named(theirs: &X509NameRef, ours: &str) {
@@ -71,7 +72,7 @@ fn is_of_kind(theirs: &PKey<Public>, ours: KeyKind) {
 }
 
 /// What is found in a file is found again in the PEM of it.
-pub fn file(bytes: &[u8]) {
+pub fn file(bytes: &[u8]) -> bool {
     let found = match Endorsements::from_files(&[bytes]) {
         Ok(found) => found,
         Err(error) => {
@@ -86,16 +87,18 @@ pub fn file(bytes: &[u8]) {
     assert_eq!(Endorsements::from_files(&[&pem.concat()]).as_ref(), Ok(&found));
     let files: Vec<&[u8]> = vec![ask, vek, ark, vek];
     assert_eq!(Endorsements::from_files(&files).as_ref(), Ok(&found));
+    true
 }
 
-fn with_crl(bytes: &[u8]) {
+fn with_crl(bytes: &[u8]) -> bool {
     let none = Endorsements { vek: vec![], ask: vec![], ark: vec![], crl: None };
     match none.clone().with_crl_file(bytes) {
-        Err(error) => presentable(&error),
+        Err(error) => refused(&error),
         Ok(with) => {
             let pem = pem("X509 CRL", with.crl.as_ref().unwrap());
             // A file that begins as DER is DER, whatever stands in it; no PEM begins so.
             assert_eq!(none.with_crl_file(&pem), Ok(with));
+            true
         }
     }
 }
@@ -107,10 +110,10 @@ pub(super) fn pem(label: &str, der: &[u8]) -> Vec<u8> {
 }
 
 /// A table that is written from what was read reads as the same.
-pub fn table(bytes: &[u8]) {
+pub fn table(bytes: &[u8]) -> bool {
     let table = match CertificateTable::parse(bytes) {
         Ok(table) => table,
-        Err(error) => return presentable(&error),
+        Err(error) => return refused(&error),
     };
     assert!(bytes.len() <= limits::CERTIFICATE_TABLE_BYTES_MAX);
     let CertificateTable { vcek, vlek, ask, ark, crl, others } = &table;
@@ -130,6 +133,7 @@ pub fn table(bytes: &[u8]) {
     if 24 * (entries.len() + 1) + blobs <= limits::CERTIFICATE_TABLE_BYTES_MAX {
         assert_eq!(CertificateTable::parse(&written_table(&entries)).as_ref(), Ok(&table));
     }
+    true
 }
 
 /// The table with these entries.
@@ -148,13 +152,13 @@ pub(super) fn written_table(entries: &[(Guid, &[u8])]) -> Vec<u8> {
 
 /// Extensions that are written from what was read read as the same. The first byte says of which
 /// product and kind of key.
-pub fn extensions(bytes: &[u8]) {
-    let Some((which, bytes)) = bytes.split_first() else { return };
+pub fn extensions(bytes: &[u8]) -> bool {
+    let Some((which, bytes)) = bytes.split_first() else { return false };
     let product = Product::ALL[usize::from(which & 3) % 3];
     let kind = if which & 4 == 0 { VekKind::Vcek } else { VekKind::Vlek };
     let facts = match fuzzing::vek_extensions(bytes, kind, product) {
         Ok(facts) => facts,
-        Err(error) => return presentable(&error),
+        Err(error) => return refused(&error),
     };
     let VekFacts { product_name, tcb, chip_id, csp_id } = &facts;
     presentable(product_name);
@@ -182,6 +186,7 @@ pub fn extensions(bytes: &[u8]) {
         owner => panic!("{owner:?}"),
     }
     assert_eq!(fuzzing::vek_extensions(&der::extensions(&list), kind, product), Ok(facts));
+    true
 }
 
 /// 1.3.6.1.4.1.3704.1
@@ -189,13 +194,13 @@ const AMD: [u8; 8] = [0x2B, 6, 1, 4, 1, 0x9C, 0x78, 1];
 
 /// Where OpenSSL reads a CRL too, it reads the same, and every serial number that it finds there
 /// counts as revoked.
-pub fn crl(bytes: &[u8]) {
+pub fn crl(bytes: &[u8]) -> bool {
     let facts = match fuzzing::crl(bytes) {
         Ok(facts) => facts,
-        Err(error) => return presentable(&error),
+        Err(error) => return refused(&error),
     };
     assert!(bytes.len() <= limits::CRL_BYTES_MAX);
-    let Ok(theirs) = X509Crl::from_der(bytes) else { return };
+    let Ok(theirs) = X509Crl::from_der(bytes) else { return true };
     let CrlFacts { issuer, this_update, next_update } = facts;
     is_named(theirs.issuer_name(), &issuer);
     is_at(theirs.last_update(), this_update);
@@ -210,4 +215,5 @@ pub fn crl(bytes: &[u8]) {
     }
     let absent = [0x5A; 19].to_vec();
     assert_eq!(fuzzing::crl_lists(bytes, &absent), Ok(serials.contains(&absent)));
+    true
 }

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What the names of seeds begin with that are refused, and must be. All others are accepted: a
+/// seed that is refused by mistake leads no fuzzer anywhere.
+pub const BAD: &str = "bad-";
+
 /// The folder of a target's seeds.
 pub fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)

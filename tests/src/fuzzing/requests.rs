@@ -12,18 +12,18 @@ use neo_secrets_server::model::{
 };
 use serde_json::{Value, json};
 
-use super::presentable;
+use super::{presentable, refused};
 
 /// A body that is accepted says to any reader of JSON what it says to the server's.
-pub fn json(bytes: &[u8]) {
+pub fn json(bytes: &[u8]) -> bool {
     let theirs = serde_json::from_slice::<Value>(bytes);
     let fields = match fuzzing::json_body(bytes) {
         Ok(fields) => fields,
         Err(answer) => {
-            let message = refused(&answer);
+            let message = message(&answer);
             let malformed = message.starts_with("The body is not valid JSON (line ");
             assert!(!malformed || theirs.is_err(), "{message}");
-            return;
+            return false;
         }
     };
     let JsonFields { text, integer, texts, pairs } = &fields;
@@ -43,6 +43,7 @@ pub fn json(bytes: &[u8]) {
     }
     assert_eq!(theirs, ours);
     assert_eq!(fuzzing::json_body(ours.to_string().as_bytes()).map(sorted), Ok(sorted(fields)));
+    true
 }
 
 fn sorted(mut fields: JsonFields) -> JsonFields {
@@ -51,7 +52,7 @@ fn sorted(mut fields: JsonFields) -> JsonFields {
 }
 
 /// The message of an error's answer.
-fn refused(answer: &str) -> String {
+fn message(answer: &str) -> String {
     let answer: Value = serde_json::from_str(answer).unwrap();
     let message = answer["error"]["message"].as_str().unwrap().to_owned();
     presentable(&message);
@@ -59,11 +60,14 @@ fn refused(answer: &str) -> String {
 }
 
 /// A query that is written from what was read reads as the same.
-pub fn query(bytes: &[u8]) {
-    let Ok(text) = str::from_utf8(bytes) else { return };
+pub fn query(bytes: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(bytes) else { return false };
     let (a, b, number) = match fuzzing::query(text) {
         Ok(read) => read,
-        Err(answer) => return drop(refused(&answer)),
+        Err(answer) => {
+            message(&answer);
+            return false;
+        }
     };
     assert!(text.len() <= 1_024 && (1..=100).contains(&number));
     let encoded = |text: &str| Vec::from_iter(text.bytes().map(|it| format!("%{it:02x}"))).concat();
@@ -76,12 +80,17 @@ pub fn query(bytes: &[u8]) {
     if written.len() <= 1_024 {
         assert_eq!(fuzzing::query(&written), Ok((a, b, number)));
     }
+    true
 }
 
 /// A text that is accepted has one form.
-pub fn texts(bytes: &[u8]) {
-    let Ok(text) = str::from_utf8(bytes) else { return };
-    let same = |read: Option<String>| assert!(read.is_none_or(|read| read == text), "{text:?}");
+pub fn texts(bytes: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(bytes) else { return false };
+    let mut accepted = false;
+    let mut same = |read: Option<String>| {
+        accepted |= read.is_some();
+        assert!(read.is_none_or(|read| read == text), "{text:?}");
+    };
     same(text.parse::<SecretId>().ok().map(|it| it.to_string()));
     same(text.parse::<KeyId>().ok().map(|it| it.to_string()));
     same(text.parse::<AccountId>().ok().map(|it| it.to_string()));
@@ -93,7 +102,9 @@ pub fn texts(bytes: &[u8]) {
     same(text.parse::<Nonce>().ok().map(|it| it.to_string()));
     same(Token::parse(text).map(|it| it.to_text().to_string()));
     same(SecretName::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
-    same(Description::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
+    if let Ok(description) = Description::parse(text.to_owned()) {
+        assert_eq!(description.as_str(), text);
+    }
     same(Label::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
     if let Ok(label) = Label::parse(text.to_owned()) {
         presentable(&label.as_str());
@@ -105,24 +116,27 @@ pub fn texts(bytes: &[u8]) {
         assert!(permissions.lie_within(permissions) && permissions.iter().next().is_some());
     }
     match text.parse::<InstanceUrl>() {
-        Ok(url) => assert_eq!(url.to_string().parse(), Ok(url)),
-        Err(error) => presentable(&error),
+        Err(error) => refused(&error) | accepted,
+        Ok(url) => {
+            assert_eq!(url.to_string().parse(), Ok(url));
+            true
+        }
     }
 }
 
 /// No key reaches what a key that it lies within does not. Three lines: patterns, wider patterns, a
 /// name.
-pub fn scope(bytes: &[u8]) {
-    let Ok(text) = str::from_utf8(bytes) else { return };
+pub fn scope(bytes: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(bytes) else { return false };
     let mut lines = text.split('\n');
     let mut scope = || {
         let patterns = lines.next()?.split(',').map(str::to_owned).collect();
         Globs::parse(patterns).ok().map(Scope::Names)
     };
-    let (Some(own), Some(wider)) = (scope(), scope()) else { return };
+    let (Some(own), Some(wider)) = (scope(), scope()) else { return false };
     assert!(own.lies_within(&own) && own.lies_within(&Scope::All) && !Scope::All.lies_within(&own));
     let Some(Ok(name)) = lines.next().map(|name| SecretName::parse(name.to_owned())) else {
-        return;
+        return false;
     };
     for (scope, reaches) in [(&own, own.reaches(&name)), (&wider, wider.reaches(&name))] {
         let Scope::Names(globs) = scope else { unreachable!("made of patterns") };
@@ -131,6 +145,7 @@ pub fn scope(bytes: &[u8]) {
         assert_eq!(reaches, plain);
     }
     assert!(!own.lies_within(&wider) || !own.reaches(&name) || wider.reaches(&name));
+    true
 }
 
 /// A pattern by its definition, in quadratic time.

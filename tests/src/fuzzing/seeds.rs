@@ -17,12 +17,12 @@ use neo_secrets_attestation::evidence::{
     BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore, StoreId,
 };
 use neo_secrets_attestation::fuzzing;
-use neo_secrets_server::fuzzing::RECORD_KINDS;
+use neo_secrets_server::fuzzing::BODIES;
 use neo_secrets_server::platform::Platform;
 use openssl::pkey::{Id, PKey};
 use openssl::sign::Signer;
 use snp_simulator::settings::{ReportVersion, Signer as ReportSigner};
-use snp_simulator::{Machine, Product, client_files, testing, x509};
+use snp_simulator::{Chip, Machine, Product, client_files, testing, x509};
 use time::OffsetDateTime;
 
 use super::evidence::{CHANNEL, NONCE, now};
@@ -40,10 +40,12 @@ pub fn write(targets: Vec<String>) {
     ONLY.set(targets).unwrap();
     let machines = [Product::Milan, Product::Genoa, Product::Turin]
         .map(|product| Machine::launch(testing::chip(product, clock()), clock()).unwrap());
-    let mut vlek = testing::chip(Product::Genoa, clock());
-    vlek.settings.signer = ReportSigner::Vlek;
-    let vlek = Machine::launch(vlek, clock()).unwrap();
     let genoa = &machines[1];
+    // Another chip under the same root, which is the one that the targets trust.
+    let mut vlek = Chip::new(genoa.chip().vendor().clone()).unwrap();
+    vlek.settings.signer = ReportSigner::Vlek;
+    vlek.settings.csp_id = "CN=cc-test-1.provider.example".to_owned();
+    let vlek = Machine::launch(vlek, clock()).unwrap();
     evidence(genoa);
     chain("vcek", genoa);
     chain("vlek", &vlek);
@@ -93,12 +95,12 @@ fn evidence(machine: &Machine) {
     let store = SealedStore { store_id: StoreId([0x51; 16]), instance_key: Some(public) };
     let nameless = SealedStore { instance_key: None, ..store.clone() };
     for (name, phase, debug, others) in [
-        ("genuine-serving", serving.clone(), 0, 4),
-        ("genuine-unclaimed", ClaimPhase::Unclaimed, 0, 0),
-        ("genuine-sealed", ClaimPhase::Sealed(Some(store)), 0, 1),
-        ("genuine-sealed-nameless", ClaimPhase::Sealed(Some(nameless)), 0, 0),
-        ("genuine-sealed-unknown", ClaimPhase::Sealed(None), 0, 0),
-        ("debug", serving, 1 << 3, 0),
+        ("serving", serving.clone(), 0, 4),
+        ("unclaimed", ClaimPhase::Unclaimed, 0, 0),
+        ("sealed", ClaimPhase::Sealed(Some(store)), 0, 1),
+        ("sealed-nameless", ClaimPhase::Sealed(Some(nameless)), 0, 0),
+        ("sealed-unknown", ClaimPhase::Sealed(None), 0, 0),
+        ("bad-debug", serving, 1 << 3, 0),
     ] {
         let claims = Claims {
             tls_spki_sha256: CHANNEL.tls_spki_sha256,
@@ -119,7 +121,11 @@ fn evidence(machine: &Machine) {
         let batch = BatchBody::new(&report, &endorsements(machine), &claims, signature);
         seed("evidence", name, batch.document(&tree.path(leaves.len() - 1).unwrap()));
     }
-    seed("evidence", "error", r#"{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Too many"}}"#);
+    seed(
+        "evidence",
+        "bad-error",
+        r#"{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Too many"}}"#,
+    );
 }
 
 fn ed25519(byte: u8) -> (PKey<openssl::pkey::Private>, PublicKey) {
@@ -178,8 +184,7 @@ fn certificates(which: u8, machine: &Machine) {
         let [mut draft, ..] = chip.vendor().ca_drafts(clock()).unwrap();
         draft.subject = x509::name(&"ARK".repeat(500));
         let long = draft.sign(chip.vendor().ark_key()).unwrap();
-        seed("certificate", "long-name", &long);
-        seed("certificate-file", "long-name", &long);
+        seed("certificate", "bad-long-name", long);
         seed("certificate-table", "alone", certificates::written_table(&entries[..1]));
         let other = [(Guid([7; 16]), &b"other"[..]), (Guid([8; 16]), b"")];
         let padded = [certificates::written_table(&other), vec![0; 100]].concat();
@@ -207,7 +212,7 @@ fn files(machine: &Machine) {
     );
     let served = CONFIG.to_owned() + &whole[whole.find("names").unwrap()..];
     seed("config", "smallest", CONFIG);
-    seed("config", "whole", &whole);
+    seed("config", "bad-unavailable", &whole);
     seed("config", "served", served);
     let certificate = endorsements(machine).ark;
     let profile = Profile {
@@ -240,29 +245,34 @@ fn records() {
     let ids = [(0, id.clone()), (1, id.clone())];
     let counters = [(0, id.clone()), (1, number(1)), (2, number(300)), (3, number(70_000))];
     let bodies = BTreeMap::from([
-        (0x02, map([(0, hash.clone())])),
-        (0x03, map([(0, hash.clone()), (1, hash.clone()), (2, hash.clone())])),
-        (0x04, {
+        ((0x02, 1), map([(0, hash.clone())])),
+        ((0x03, 1), map([(0, hash.clone()), (1, hash.clone()), (2, hash.clone())])),
+        ((0x04, 1), {
             let keys = [(0, hash.clone()), (1, id.clone()), (2, id.clone()), (3, id.clone())];
             map(keys.into_iter().chain([(4, vec![0xF5])]))
         }),
-        (0x05, map([(0, text("first")), (1, time.clone())])),
-        (0x06, map(ids)),
-        (0x10, map(counters)),
-        (0x11, {
+        ((0x05, 1), map([(0, text("first")), (1, time.clone())])),
+        ((0x06, 1), map(ids)),
+        ((0x07, 1), map([(0, time.clone())])),
+        ((0x10, 1), map(counters.clone())),
+        ((0x10, 2), {
+            let quotas = map([(0, number(1_000)), (3, number(100_000))]);
+            map(counters.into_iter().chain([(4, number(9)), (5, quotas), (6, number(1))]))
+        }),
+        ((0x11, 1), {
             let globs = [head(4, 2), text("db-*"), text("*")].concat();
             let fields = [text("ci"), number(3), globs, time.clone(), time.clone(), hash, previous];
             map((0..).zip(fields))
         }),
-        (0x20, {
+        ((0x20, 1), {
             let versions = [head(4, 2), version(3), version(4)].concat();
             let times = [time.clone(), time.clone(), time.clone()];
             let fields = [name.clone(), text("é"), tags].into_iter().chain(times);
             map((0..).zip(fields.chain([number(9), versions])))
         }),
-        (0x21, map([(0, bytes(b"sesame"))])),
-        (0x22, map([(0, name.clone()), (1, id.clone())])),
-        (0x30, {
+        ((0x21, 1), map([(0, bytes(b"sesame"))])),
+        ((0x22, 1), map([(0, name.clone()), (1, id.clone())])),
+        ((0x30, 1), {
             let choice = |number, fields| [head(4, 2), self::number(number), fields].concat();
             let actor = choice(1, map([(0, id.clone())]));
             let secret = map([(0, id.clone()), (1, name), (2, number(2))]);
@@ -275,20 +285,21 @@ fn records() {
             let second = event(6, choice(2, key), bytes(&[0xFD; 16]));
             map([(0, [head(4, 2), first, second].concat())])
         }),
-        (0x31, map([(0, number(2))])),
+        ((0x31, 1), map([(0, number(2))])),
     ]);
-    for (index, kind) in (0..).zip(RECORD_KINDS) {
-        let body = bodies.get(kind).unwrap_or_else(|| panic!("no seed for records {kind:#04x}"));
-        seed("record-body", &format!("{kind:02x}"), [&[index], &body[..]].concat());
-        let plaintext = store::framed(*kind, body);
-        seed("record", &format!("{kind:02x}"), [&[index], &plaintext[..]].concat());
+    for (index, of) in (0..).zip(BODIES) {
+        let (kind, version) = of;
+        let body = bodies.get(of).unwrap_or_else(|| panic!("no seed for records {of:#04x?}"));
+        let name = format!("{kind:02x}-v{version}");
+        seed("record-body", &name, [&[index], &body[..]].concat());
+        seed("record", &name, [&[index], &store::framed(*kind, body)[..]].concat());
     }
     let vector = |name| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/vectors").join(name);
         let hex = fs::read_to_string(path).unwrap().replace('\n', "");
         data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap()
     };
-    seed("record", "sealed", [&[9], &vector("record.hex")[..]].concat());
+    seed("record", "bad-sealed", [&[9], &vector("record.hex")[..]].concat());
     seed("slots", "table", vector("slots.hex"));
     seed("slots", "header", [&b"neo-secrets\0\0\x01"[..], &[7; 16]].concat());
 }
@@ -332,7 +343,7 @@ fn requests() {
         r#"{ "text": null, "integer": 18446744073709551615, "texts": null, "pairs": null }"#,
     );
     seed("json", "smallest", r#"{"integer":0}"#);
-    seed("json", "unknown", r#"{"integer":0,"other":[{"a":[1.5e3,-1,true]}]}"#);
+    seed("json", "bad-unknown", r#"{"integer":0,"other":[{"a":[1.5e3,-1,true]}]}"#);
     seed("query", "whole", "a=x&b=%C3%A9+%25&number=100");
     seed("query", "bare", "a&number=1");
     let id = data_encoding::BASE64URL_NOPAD.encode(&[5; 18]);

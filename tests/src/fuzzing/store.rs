@@ -1,38 +1,39 @@
 //! What stands in a store's file.
 
-use neo_secrets_server::fuzzing::{self, RECORD_KINDS};
+use neo_secrets_server::fuzzing::{self, BODIES};
 
-use super::presentable;
+use super::refused;
 
 /// The end of the engine key of every record here.
 const REST: [u8; 18] = [7; 18];
 
-fn kind(byte: u8) -> u8 {
-    RECORD_KINDS[usize::from(byte) % RECORD_KINDS.len()]
+/// Kind and version of the body that a seed's first byte stands for.
+fn body_of(byte: u8) -> (u8, u8) {
+    BODIES[usize::from(byte) % BODIES.len()]
 }
 
 /// A plaintext that is accepted is the only one of its record; and no bytes open as a sealed record
-/// by chance. The first byte says of which kind.
-pub fn record(bytes: &[u8]) {
-    let Some((which, bytes)) = bytes.split_first() else { return };
-    if let Some(written) = fuzzing::record(kind(*which), &REST, bytes) {
-        assert_eq!(written, bytes);
-    }
-    assert!(!fuzzing::record_opens_by_chance(kind(*which), &REST, bytes));
+/// by chance. The first byte says with which body.
+pub fn record(bytes: &[u8]) -> bool {
+    let Some((which, bytes)) = bytes.split_first() else { return false };
+    let of = body_of(*which);
+    assert!(!fuzzing::record_opens_by_chance(of, &REST, bytes));
+    rewritten(of, bytes)
 }
 
 /// A body that is accepted is the only one of its record.
-pub fn record_body(bytes: &[u8]) {
-    accepted_body(bytes);
+pub fn record_body(bytes: &[u8]) -> bool {
+    let Some((which, body)) = bytes.split_first() else { return false };
+    let of = body_of(*which);
+    rewritten(of, &framed(of.0, body))
 }
 
-/// The kind of the body, where it is accepted.
-pub fn accepted_body(bytes: &[u8]) -> Option<u8> {
-    let (which, body) = bytes.split_first()?;
-    let plaintext = framed(kind(*which), body);
-    let written = fuzzing::record(kind(*which), &REST, &plaintext)?;
-    assert_eq!(written, plaintext);
-    Some(kind(*which))
+fn rewritten(of: (u8, u8), plaintext: &[u8]) -> bool {
+    let written = fuzzing::record(of, &REST, plaintext);
+    written.is_some_and(|written| {
+        assert_eq!(written, plaintext);
+        true
+    })
 }
 
 /// A body in its plaintext, after STORE.md section 6.
@@ -48,13 +49,14 @@ pub(super) fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A header and a slot table that are accepted are the only ones of their content.
-pub fn slots(bytes: &[u8]) {
-    match fuzzing::header(bytes) {
-        Ok(written) => assert_eq!(written, bytes),
-        Err(error) => presentable(&error),
-    }
-    match fuzzing::slot_table(bytes) {
-        Ok(written) => assert_eq!(written, bytes),
-        Err(error) => presentable(&error),
-    }
+pub fn slots(bytes: &[u8]) -> bool {
+    let read = [fuzzing::header(bytes), fuzzing::slot_table(bytes)];
+    let accepted = read.iter().map(|read| match read {
+        Err(error) => refused(error),
+        Ok(written) => {
+            assert_eq!(written, bytes);
+            true
+        }
+    });
+    accepted.fold(false, |any, one| any | one)
 }
