@@ -101,15 +101,20 @@ pub enum ConfigError {
     #[error("{0}")]
     Read(String),
     /// Not UTF-8.
-    #[error("the file is not UTF-8")]
-    NotUtf8,
+    #[error("line {line}: not UTF-8")]
+    NotUtf8 {
+        /// From 1.
+        line: usize,
+    },
     /// Not TOML.
-    #[error("line {line}: {message}")]
+    #[error("line {line}: {message}: {written}")]
     Syntax {
         /// From 1.
         line: usize,
         /// What TOML has against it.
         message: String,
+        /// What stands there.
+        written: String,
     },
     /// A key that there is not.
     #[error("line {line}: unknown key {key}; known here: {known}")]
@@ -153,14 +158,6 @@ pub enum ConfigError {
         /// What this version can do.
         instead: &'static str,
     },
-    /// The rules that server and verifiers share.
-    #[error("line {line}: {error}")]
-    Attested {
-        /// From 1.
-        line: usize,
-        /// The rule.
-        error: neo_secrets_attestation::config::ConfigError,
-    },
 }
 
 const TOP_KEYS: &[&str] =
@@ -168,9 +165,11 @@ const TOP_KEYS: &[&str] =
 
 const SEAL: (&str, &str) = ("seal", "\"firmware\" or \"unlock\"");
 const REVEAL: (&str, &str) = ("reveal", "\"off\" or \"by-permission\"");
-const WITNESSES: (&str, &str) = ("witnesses", "a list of strings");
+const WITNESSES: (&str, &str) =
+    ("witnesses", "a list of at most 16 different names of 1 to 256 visible ASCII characters");
 const QUORUM: (&str, &str) = ("quorum", "an integer from 0 to the number of witnesses");
-const OWNER_KEY: (&str, &str) = ("owner_key", "\"any\" or a base64 Ed25519 public key");
+const OWNER_KEY: (&str, &str) =
+    ("owner_key", "\"any\" or an Ed25519 public key: padded base64 of 32 bytes");
 const NAMES: (&str, &str) = ("names", "a list of at most 32 DNS names or IP addresses");
 
 impl Config {
@@ -192,11 +191,19 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong with them.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let claim = ConfigText::new(bytes).map_err(|_| ConfigError::NotUtf8)?;
+        let line_of = |offset| line(bytes, offset);
+        let claim = ConfigText::new(bytes)
+            .map_err(|_| ConfigError::NotUtf8 { line: line_of(utf8_bytes(bytes)) })?;
         let text = claim.as_str();
-        let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-            line: line(text, error.span().map_or(0, |span| span.start)),
-            message: error.message().to_owned(),
+        let document = DeTable::parse(text).map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            let written = text.get(span.clone()).filter(|written| !written.trim().is_empty());
+            let whole_line = || text.lines().nth(line_of(span.start) - 1).unwrap_or_default();
+            ConfigError::Syntax {
+                line: line_of(span.start),
+                message: error.message().to_owned(),
+                written: crate::api::text::printable(written.unwrap_or_else(whole_line)),
+            }
         })?;
         let top = Section { text, prefix: "", table: document.get_ref() };
         top.known(TOP_KEYS)?;
@@ -206,21 +213,30 @@ impl Config {
         let reveal = top.required(REVEAL)?;
         top.one_of(REVEAL, reveal, &["off", "by-permission"])?;
         let witnesses = top.required(WITNESSES)?;
-        top.texts(WITNESSES, witnesses)?;
+        let listed = top.texts(WITNESSES, witnesses)?;
         let quorum = top.required(QUORUM)?;
-        top.integer(QUORUM.0, 0..=u64::from(u32::MAX))?;
+        let wrong_quorum = || {
+            let rule = format!("an integer from 0 to {}, the number of witnesses", listed.len());
+            top.wrong(QUORUM.0, quorum, rule)
+        };
+        top.integer(QUORUM.0, 0..=u64::from(u32::MAX)).map_err(|_| wrong_quorum())?;
         let owner_key = top.required(OWNER_KEY)?;
         top.text(OWNER_KEY, owner_key)?;
 
         let attested = AttestedConfig::parse(bytes).map_err(|error| {
             use neo_secrets_attestation::config::ConfigError as Shared;
-            let at = match error {
-                Shared::Witness { .. } => witnesses,
-                Shared::Quorum { .. } => quorum,
-                Shared::OwnerKey(_) => owner_key,
-                Shared::Toml(_) | Shared::NotUtf8 | Shared::TooLong { .. } => seal,
-            };
-            ConfigError::Attested { line: top.line(at), error }
+            match error {
+                Shared::Quorum { .. } => wrong_quorum(),
+                Shared::OwnerKey(_) => top.wrong(OWNER_KEY.0, owner_key, OWNER_KEY.1),
+                Shared::Witness { index } => {
+                    let at = listed.get(index).map_or(witnesses, |(_, item)| item);
+                    top.wrong(WITNESSES.0, at, WITNESSES.1)
+                }
+                // Has been read above, by stricter rules.
+                Shared::Toml(_) | Shared::NotUtf8 | Shared::TooLong { .. } => {
+                    ConfigError::Read(error.to_string())
+                }
+            }
         })?;
         top.available(&attested, seal, witnesses)?;
 
@@ -262,7 +278,7 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     fn line(&self, value: Value<'_, '_>) -> usize {
-        line(self.text, value.span().start)
+        line(self.text.as_bytes(), value.span().start)
     }
 
     fn written(&self, value: Value<'_, '_>) -> String {
@@ -282,7 +298,7 @@ impl<'d, 'i> Section<'d, 'i> {
         let unknown = self.table.keys().find(|key| !keys.contains(&key.get_ref().as_ref()));
         unknown.map_or(Ok(()), |key| {
             Err(ConfigError::UnknownKey {
-                line: line(self.text, key.span().start),
+                line: line(self.text.as_bytes(), key.span().start),
                 key: format!("{}{}", self.prefix, crate::api::text::printable(key.get_ref())),
                 known: keys.join(", "),
             })
@@ -390,8 +406,14 @@ impl ServerName {
     }
 }
 
-fn line(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+/// The line of this byte, from 1.
+fn line(text: &[u8], offset: usize) -> usize {
+    1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
+}
+
+/// How many bytes from the start on are UTF-8.
+fn utf8_bytes(bytes: &[u8]) -> usize {
+    str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len)
 }
 
 #[cfg(test)]
@@ -513,14 +535,27 @@ owner_key = \"any\"
             ConfigError::NotAvailable { key: "witnesses", line: 3, .. }
         ));
         assert_eq!(swap("\"off\"", "\"on\""), wrong(2, "reveal", "\"on\"", REVEAL.1));
-        assert!(matches!(swap("\"any\"", "\"AAAA\""), ConfigError::Attested { line: 5, .. }));
-        assert!(matches!(swap("quorum = 0", "quorum = 1"), ConfigError::Attested { line: 4, .. }));
+        let owner = swap("\"any\"", "\"AAAA\"");
+        assert_eq!(owner, wrong(5, "owner_key", "\"AAAA\"", OWNER_KEY.1));
+        for quorum in ["1", "-1", "\"0\"", "4294967296"] {
+            let rule = "an integer from 0 to 0, the number of witnesses";
+            let got = swap("quorum = 0", &format!("quorum = {quorum}"));
+            assert_eq!(got, wrong(4, "quorum", quorum, rule));
+        }
+        for (witnesses, at) in [("[7]", "7"), ("[\"a\", \"a\"]", "\"a\""), ("\"\"", "\"\"")] {
+            let got = swap("witnesses = []", &format!("witnesses = {witnesses}"));
+            assert_eq!(got, wrong(3, "witnesses", at, WITNESSES.1));
+        }
     }
 
     #[test]
     fn what_is_not_toml_is_refused_with_its_line() {
-        assert!(matches!(parse("seal = \"firmware\""), Err(ConfigError::Syntax { line: 6, .. })));
-        assert!(matches!(parse("\n= 1"), Err(ConfigError::Syntax { line: 7, .. })));
-        assert_eq!(Config::parse(b"\xff").unwrap_err(), ConfigError::NotUtf8);
+        let told = |more: &str| parse(more).unwrap_err().to_string();
+        assert_eq!(told("seal = \"firmware\""), "line 6: duplicate key: seal");
+        assert!(told("\n= 1").starts_with("line 7: "), "{}", told("\n= 1"));
+        assert!(told("x = y").starts_with("line 6: "), "{}", told("x = y"));
+        assert!(told("x = y").ends_with(": y"), "{}", told("x = y"));
+        let bytes = Config::parse(b"# \n\xff");
+        assert_eq!(bytes.unwrap_err(), ConfigError::NotUtf8 { line: 2 });
     }
 }

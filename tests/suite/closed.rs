@@ -100,7 +100,7 @@ fn the_owner_sees_what_the_store_is_sealed_at() {
     let appliance = home.start();
     let claimed = appliance.claim();
     let seal = |appliance: &Appliance<'_>| {
-        while appliance.state() != "ready" {}
+        assert_eq!(appliance.state(), "ready");
         appliance.connect().call("GET", "/v1/seal", &claimed.owner, None).json()
     };
     let tcb = json!({"fmc": 1, "bootLoader": 1, "tee": 1, "snp": 4, "microcode": 81});

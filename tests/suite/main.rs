@@ -8,6 +8,7 @@ mod cli;
 mod cli_owner;
 mod closed;
 mod crash;
+mod documents;
 mod endorsements;
 mod errors;
 mod evidence;

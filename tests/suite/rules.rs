@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The Rust files below this folder, without tests, and their text up to the first test module.
-fn sources(folder: &str) -> Vec<(String, String)> {
+pub fn sources(folder: &str) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -19,7 +19,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             } else if name.ends_with(".rs") && !["tests.rs", "testing.rs"].contains(&name.as_str())
             {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
+                let text = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
                 let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
                 files.push((path, text));
             }
