@@ -76,7 +76,8 @@ fn a_newcomers_path_from_the_claim_to_a_colleagues_first_secret() {
     cli(&home, "--profile theirs secrets get nothing").says(5, &["secrets list --prefix"]);
 
     // A rotation with time to change over.
-    cli(&home, "keys rotate ci --overlap 1h --out new.key").says(0, &["new.key"]);
+    cli(&home, "keys rotate ci --overlap 1h --out new.key")
+        .says(0, &["new.key", "the old key works until"]);
     for key in ["ci.key", "new.key"] {
         cli(&home, &format!("--key-file {key} secrets list")).says(0, &["db-1"]);
     }

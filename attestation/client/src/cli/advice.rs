@@ -55,6 +55,13 @@ fn forbidden(told: &str) -> Option<String> {
                 .to_owned(),
         );
     }
+    if told.contains("does not reach") {
+        return Some(
+            "this key is narrowed to other names: who has an admin key sees which (neo-secrets keys \
+             list), and can issue another (neo-secrets keys create NAME --secret GLOB)"
+                .to_owned(),
+        );
+    }
     let (_, rest) = told.split_once("permission ")?;
     let permission = rest.trim_end_matches('.');
     let needed = match permission {
@@ -111,7 +118,8 @@ mod tests {
         assert!(owner.contains("owner.key"), "{owner}");
         // What a server says is not taken over into a command.
         assert_eq!(advice("This key lacks the permission $(reboot)."), None);
-        assert_eq!(advice("This key does not reach secrets of that name."), None);
+        let narrowed = advice("This key does not reach secrets of that name.").unwrap();
+        assert!(narrowed.contains("keys list"), "{narrowed}");
     }
 
     #[test]

@@ -31,10 +31,10 @@ use crate::cli::proxy;
 #[command(name = "neo-secrets", version, max_term_width = 100)]
 #[command(after_help = "\
 First steps:
-  neo-secrets verify https://host:8443 --reference reference.json --policy policy.json
-  neo-secrets claim https://host:8443 --reference .. --policy .. --owner-key owner.pem
-  neo-secrets profile import FILE                a profile that the instance's owner gave you
-  neo-secrets status                             what is known of the instance, and what to do next
+  neo-secrets verify URL --reference FILE --policy FILE
+  neo-secrets claim URL --reference FILE --policy FILE --owner-key FILE
+  neo-secrets profile import FILE    (one that the instance's owner gave you)
+  neo-secrets status                 (what is known, and what to do next)
   printf %s \"$VALUE\" | neo-secrets secrets create NAME
 
 Exit codes: 0 ok, 1 error, 2 usage, 3 evidence refused, 4 not authorised, 5 not found or conflict.

@@ -239,10 +239,15 @@ fn failure(command: &Import, handled: &[Handled]) -> Option<Failure> {
         None => {
             let unfinished =
                 |outcome: &&Outcome| matches!(outcome, Outcome::Unknown(_) | Outcome::NotTried);
+            let first = bad.iter().find_map(|outcome| match outcome {
+                Outcome::Failed(failure) => Some(failure),
+                _ => None,
+            });
             let failure = Failure::new(Exit::Error, message);
-            match bad.iter().any(unfinished) {
-                true => failure.advice(resumes),
-                false => failure,
+            match (bad.iter().any(unfinished), first.and_then(|first| first.advice.as_ref())) {
+                (true, _) => failure.advice(resumes),
+                (false, Some(advice)) => failure.advice(advice),
+                (false, None) => failure,
             }
         }
     })

@@ -13,6 +13,7 @@ use crate::cli::confirm::confirm;
 use crate::cli::lookup::is_id;
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::{Cell, Column, Page};
+use crate::cli::readable::{Moment, Span, date_time};
 use crate::cli::session::{Line, Session};
 use crate::cli::settings::system_time;
 use crate::cli::shell::quoted;
@@ -51,7 +52,12 @@ async fn create(command: &CreateKey, mut session: Session) -> Result<Shown, Fail
     }
     let body = Some(body.finish());
     let answer = session.call(Method::POST, PATH, body, None, StatusCode::CREATED).await?;
-    deliver(&session, &answer, out.as_deref(), files::create)
+    let next = format!(
+        "hand it on with a profile ({} profile export --out FILE.json), the key file by a safe way \
+         of its own",
+        session.settings().program
+    );
+    deliver(&session, &answer, out.as_deref(), files::create, &next)
 }
 
 async fn list(mut session: Session) -> Result<Shown, Failure> {
@@ -110,7 +116,14 @@ async fn rotate(command: &RotateKey, mut session: Session) -> Result<Shown, Fail
     body.field("overlapSeconds", &json!(overlap.0));
     let body = Some(body.finish());
     let answer = session.call(Method::POST, &path, body, None, StatusCode::OK).await?;
-    deliver(&session, &answer, out.as_deref(), files::replace)
+    let next = match overlap.0 {
+        0 => "the old key does not work any more".to_owned(),
+        seconds => {
+            let until = Moment::Distant(Span(seconds)).ahead(system_time());
+            format!("the old key works until {}", date_time(until))
+        }
+    };
+    deliver(&session, &answer, out.as_deref(), files::replace, &next)
 }
 
 /// The part of an answer that carries a new key.
@@ -132,6 +145,7 @@ fn deliver(
     answer: &Answer,
     out: Option<&Path>,
     write: fn(&Path, &[u8]) -> Result<(), files::FileError>,
+    next: &str,
 ) -> Result<Shown, Failure> {
     let NewKey { id, name, key, permissions, secrets, expires_at } =
         serde_json::from_slice(&answer.body).map_err(|_| {
@@ -155,6 +169,7 @@ fn deliver(
                 "the key is shown this once and stored nowhere else: keep it now, in a file with \
                  mode 0600 (--out FILE does that by itself)",
             )
+            .hint(next)
             .essential(vec![cell()]);
         return Ok(Shown::answer(page, answer, session.simulated()));
     };
@@ -171,10 +186,7 @@ fn deliver(
     let page = Page::new()
         .fields(fields)
         .hint(format!("use it: {program} --key-file {} secrets list", quoted(&file)))
-        .hint(format!(
-            "hand it on with a profile ({program} profile export --out FILE.json), the key file by \
-             a safe way of its own"
-        ))
+        .hint(next)
         .essential(vec![id.clone().into()]);
     let simulated = session.simulated();
     let json = json!({ "simulated": simulated, "id": id, "name": name, "keyFile": file });
