@@ -11,6 +11,7 @@ mod evidence;
 mod files;
 mod requests;
 mod store;
+mod worker;
 
 /// A parser and what must hold for it.
 pub struct Target {
@@ -21,7 +22,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "report", check: evidence::report },
     Target { name: "evidence", check: evidence::document },
     Target { name: "chain", check: evidence::chain },
@@ -38,6 +39,8 @@ pub const TARGETS: [Target; 20] = [
     Target { name: "record", check: store::record },
     Target { name: "record-body", check: store::record_body },
     Target { name: "slots", check: store::slots },
+    Target { name: "worker", check: worker::life },
+    Target { name: "worker-input", check: worker::told },
     Target { name: "json", check: requests::json },
     Target { name: "query", check: requests::query },
     Target { name: "texts", check: requests::texts },

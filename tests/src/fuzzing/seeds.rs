@@ -19,6 +19,10 @@ use neo_secrets_attestation::evidence::{
 use neo_secrets_attestation::fuzzing;
 use neo_secrets_server::fuzzing::BODIES;
 use neo_secrets_server::platform::Platform;
+use neo_secrets_worker_protocol::{
+    CompileError, Failure, FetchRequest, FetchResponse, Header, Level, Redirect, SecretAnswer,
+    SecretText, Thrown, ToServer, ToWorker,
+};
 use openssl::pkey::{Id, PKey};
 use openssl::sign::Signer;
 use snp_simulator::settings::{ReportVersion, Signer as ReportSigner};
@@ -26,7 +30,7 @@ use snp_simulator::{Chip, Machine, Product, client_files, testing, x509};
 use time::OffsetDateTime;
 
 use super::evidence::{CHANNEL, NONCE, now};
-use super::{certificates, corpus, der, store};
+use super::{certificates, corpus, der, store, worker};
 
 const CONFIG: &str =
     "seal = \"firmware\"\nreveal = \"off\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
@@ -56,6 +60,7 @@ pub fn write(targets: Vec<String>) {
     certificates(4 | 1, &vlek);
     files(genoa);
     records();
+    worker();
     requests();
 }
 
@@ -332,6 +337,55 @@ fn map(fields: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Vec<u8> {
     let fields: Vec<_> =
         fields.into_iter().map(|(key, value)| [number(key), value].concat()).collect();
     [head(5, fields.len() as u64), fields.concat()].concat()
+}
+
+fn worker() {
+    let fetch = FetchRequest {
+        method: "POST".to_owned(),
+        url: "https://example.com/".to_owned(),
+        headers: vec![Header { name: "accept".to_owned(), value: b"*/*".to_vec() }],
+        body: Some(b"body".to_vec()),
+        redirect: Redirect::Follow,
+    };
+    let thrown = Thrown {
+        name: "TypeError".to_owned(),
+        message: "x is not a function".to_owned(),
+        stack: "at main:1:2".to_owned(),
+    };
+    let compile_error = CompileError { message: "unexpected".to_owned(), line: 1, column: 2 };
+    let life = |messages: &[ToServer]| {
+        messages.iter().flat_map(|it| it.encode().unwrap().as_bytes().to_vec()).collect::<Vec<u8>>()
+    };
+    let log = ToServer::Log { level: Level::Info, text: "hello".to_owned() };
+    let (ready, loaded) = (ToServer::Ready, ToServer::Loaded);
+    let done = ToServer::Done { result: "{}".to_owned() };
+    let secret = ToServer::ReadSecret { request: 1, name: "database-url".to_owned() };
+    let fetch = ToServer::Fetch { request: 2, fetch: Box::new(fetch) };
+    let first = [ready.clone(), loaded.clone(), log, secret, fetch, done.clone()];
+    seed("worker", "whole", life(&[&first[..], &[done, ToServer::Thrown(thrown)]].concat()));
+    let late = [ready.clone(), loaded.clone(), ToServer::TimedOut];
+    seed("worker", "late", life(&late));
+    seed("worker", "refused-code", life(&[ready, ToServer::CompileError(compile_error)]));
+    seed("worker", "bad-order", life(&[loaded]));
+
+    let told = |name: &str, message: &ToWorker| {
+        seed("worker-input", name, message.encode().unwrap().body());
+    };
+    let response = FetchResponse {
+        status: 200,
+        status_text: "OK".to_owned(),
+        url: "https://example.com/".to_owned(),
+        redirected: true,
+        headers: vec![Header { name: "a".to_owned(), value: b"b".to_vec() }],
+        body: b"body".to_vec(),
+    };
+    let value = SecretAnswer::Value(SecretText::new("sesame".to_owned()));
+    told("load", &ToWorker::Load { code: "export default () => 1".to_owned() });
+    told("invoke", &worker::invoke());
+    told("secret", &ToWorker::Secret { request: 1, answer: value });
+    told("fetched", &ToWorker::Fetched { request: 2, answer: Ok(response) });
+    let failure = Failure("no".to_owned());
+    told("failed", &ToWorker::Fetched { request: 2, answer: Err(failure) });
 }
 
 fn requests() {
