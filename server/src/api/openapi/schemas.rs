@@ -76,9 +76,12 @@ described! {
         "propertyNames": {"type": "string", "minLength": 1, "maxLength": TAG_KEY_CHARS_MAX},
         "additionalProperties": {"type": "string", "maxLength": TAG_VALUE_CHARS_MAX},
     });
-    Version as "Version": json!({"type": "integer", "minimum": 1});
+    Version as "Version": json!({"type": "integer", "minimum": 1, "maximum": u64::MAX});
     Revision as "ETag": json!({"type": "string", "pattern": "^\"[1-9][0-9]*\"$"});
-    IfMatch as "IfMatch": json!({"type": "string", "pattern": "^(?:\\*|(?:W/)?\"[^\"]*\")$"});
+    IfMatch as "IfMatch": json!({"anyOf": [
+        {"type": "string", "enum": ["*"]},
+        {"type": "string", "pattern": "^(?:W/)?\"[!#-~]*\"$"},
+    ]});
     Action as "Action": json!({"type": "string", "enum": actions()});
     PeerAddress as "PeerAddress": json!({
         "type": "string", "minLength": 2, "maxLength": 45,
