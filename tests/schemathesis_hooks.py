@@ -1,0 +1,18 @@
+"""To JSON Schema 1.0 is an integer, and to the server it is none: whole numbers are sent as such."""
+
+import schemathesis
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    case.body = whole(case.body)
+
+
+def whole(value):
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: whole(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    return value
