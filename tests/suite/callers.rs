@@ -97,7 +97,7 @@ fn a_key_counts_in_its_two_headers_only() {
 }
 
 /// Status, headers and body of an answer, without what is new in each.
-fn lasting(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+pub(crate) fn lasting(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
     let id = answer.header("x-request-id").unwrap().to_owned();
     let moving = ["date", "x-request-id", "x-ratelimit-remaining", "x-ratelimit-reset"];
     let mut headers = answer.headers.clone();

@@ -17,6 +17,7 @@ mod floods;
 mod footprint;
 mod input;
 mod fuzz;
+mod isolation;
 mod keys;
 mod metrics;
 mod openapi;
