@@ -29,4 +29,5 @@ mod requests;
 mod rules;
 mod run;
 mod secrets;
+mod stateful;
 mod wire;
