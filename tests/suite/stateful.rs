@@ -342,10 +342,15 @@ fn every_answer_is_the_models() {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let config =
-        Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let outcome = runner.run(&prop::collection::vec(step(), 40..120), |steps| {
+    let outcome = runner.run(&prop::collection::vec(step(), 1..160), |steps| {
         follow(&mut world.borrow_mut(), &steps).map_err(TestCaseError::fail)
     });
     let calls = world.borrow().calls;
