@@ -253,6 +253,46 @@ fn uploads_race_and_the_newest_stays() {
 }
 
 #[test]
+fn killed_between_two_chains_it_has_one_of_them_whole() {
+    let home = Home::usual();
+    let pki = Pki::of(&home);
+    let file = home.path("data/endorsements/certificates.pem");
+    // Signatures have random salts: each is another certificate.
+    let chains = [pki.chain(&pki.good_vek()), pki.chain(&pki.good_vek())];
+    for _ in 0..5 {
+        let appliance = home.start();
+        appliance.state();
+        let (answered, answers) = std::sync::mpsc::channel();
+        let mut connection = appliance.connect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let path = "/v1/attestation/certificates";
+                for chain in chains.iter().cycle() {
+                    let Ok(answer) = connection.try_call("PUT", path, "", Some(chain)) else {
+                        break;
+                    };
+                    if answered.send(answer.status).is_err() {
+                        break;
+                    }
+                }
+                drop(answered);
+            });
+            for _ in 0..20 {
+                assert_eq!(answers.recv().unwrap(), 200);
+            }
+            appliance.kill();
+        });
+        let pem = std::fs::read(&file).unwrap();
+        let kept = X509::stack_from_pem(&pem).unwrap();
+        let kept = kept.iter().map(|certificate| json!(b64(&certificate.to_der().unwrap())));
+        let kept: Vec<_> = kept.collect();
+        let is_one =
+            |chain: &Value| ["vek", "ask", "ark"].map(|name| chain[name].clone()) == kept[..];
+        assert!(chains.iter().any(is_one), "{kept:?}");
+    }
+}
+
+#[test]
 fn failed_uploads_are_bounded_for_each_peer() {
     let limits = "[limits]\nfailed_authentications_per_minute = 3\n";
     let home = Home::new(&chip(Product::Genoa), &format!("{CONFIG}{limits}"));
