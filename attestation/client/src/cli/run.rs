@@ -19,15 +19,21 @@ use crate::cli::terminal::{self, printable};
 use crate::limits;
 use crate::secret::Wiped;
 
-/// Variables that change what the child runs or reads: the name of a secret alone must not set one.
-const DANGEROUS: &str = "PATH HOME SHELL USER LOGNAME TMPDIR IFS ENV BASH_ENV SHELLOPTS BASHOPTS \
-    PS4 PROMPT_COMMAND CDPATH EDITOR VISUAL PAGER TERMINFO NODE_OPTIONS NODE_PATH PERL5OPT PERL5LIB \
-    PERL5DB RUBYOPT RUBYLIB PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT JAVA_TOOL_OPTIONS \
-    JDK_JAVA_OPTIONS CLASSPATH GIT_SSH GIT_SSH_COMMAND GIT_ASKPASS GIT_EXEC_PATH GIT_EDITOR \
-    SSH_ASKPASS OPENSSL_CONF OPENSSL_ENGINES OPENSSL_MODULES GCONV_PATH LOCPATH HOSTALIASES \
-    RES_OPTIONS HTTP_PROXY HTTPS_PROXY ALL_PROXY SSL_CERT_FILE SSL_CERT_DIR";
-const DANGEROUS_BEGINNINGS: [&str; 6] =
-    ["LD_", "DYLD_", "GLIBC_", "BASH_FUNC_", "GIT_CONFIG", "NEO_SECRETS_"];
+/// Variables that change what the child runs, reads or trusts: the name of a secret alone must not
+/// set one, since whoever may create a secret chooses its name and its value.
+const DANGEROUS: &str = "PATH HOME SHELL USER LOGNAME TMPDIR TMP TEMP IFS ENV SHELLOPTS CDPATH PS4 \
+    PROMPT_COMMAND EDITOR VISUAL BROWSER ZDOTDIR PHPRC CLASSPATH TERMINFO TZDIR NLSPATH LOCPATH \
+    GCONV_PATH HOSTALIASES RES_OPTIONS KUBECONFIG CC CXX LD AR AS CFLAGS CXXFLAGS CPPFLAGS LDFLAGS \
+    MAKEFLAGS GOFLAGS RUSTFLAGS";
+const DANGEROUS_BEGINNINGS: &str = "_ LD_ DYLD_ GLIBC_ MALLOC_ BASH GIT_ SSH_ GNUPG PYTHON PERL RUBY \
+    GEM_ BUNDLE_ NODE_ NPM_CONFIG_ YARN_ LUA_ PHP_INI JAVA_ JDK_ MAVEN_ GRADLE_ DOTNET_ COMPLUS_ \
+    CARGO_ RUSTC RUSTUP_ GO111 GOPROXY PIP_ OPENSSL_ SSL_CERT_ DOCKER_ BUILDKIT_ LESS TERM XDG_ \
+    NEO_SECRETS_";
+const DANGEROUS_ENDINGS: &str = "_PROXY _CA_BUNDLE _CA_CERTS PAGER _EDITOR _WRAPPER _OPTS _OPTIONS \
+    _ENDPOINT_URL _PRELOAD _LIBRARY_PATH _HOOKS _INIT _STARTUP _CONFIG_FILE";
+/// What begins dangerously, and is no more than a credential.
+const HARMLESS: &str = "GIT_TOKEN GIT_PASSWORD GIT_USERNAME NPM_TOKEN NODE_AUTH_TOKEN \
+    CARGO_REGISTRY_TOKEN DOCKER_USERNAME DOCKER_PASSWORD DOCKER_TOKEN";
 
 /// A secret, and the variable that it goes into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,12 +143,21 @@ fn derived(secret: &str, rest: &str) -> Result<String, Failure> {
     if !is_variable(&variable) {
         return Err(refused("which is no variable's name"));
     }
-    let dangerous = DANGEROUS.split(' ').any(|name| name == variable)
-        || DANGEROUS_BEGINNINGS.iter().any(|beginning| variable.starts_with(beginning));
-    if dangerous {
-        return Err(refused("which decides what the command runs or reads"));
+    if is_dangerous(&variable) {
+        return Err(refused("which decides what the command runs, reads or trusts"));
+    }
+    if std::env::var_os(&variable).is_some() {
+        return Err(refused("which is set already"));
     }
     Ok(variable)
+}
+
+fn is_dangerous(variable: &str) -> bool {
+    let any = |list: &str, holds: &dyn Fn(&str) -> bool| list.split(' ').any(holds);
+    let dangerous = any(DANGEROUS, &|name| variable == name)
+        || any(DANGEROUS_BEGINNINGS, &|beginning| variable.starts_with(beginning))
+        || any(DANGEROUS_ENDINGS, &|ending| variable.ends_with(ending));
+    dangerous && !any(HARMLESS, &|name| variable == name)
 }
 
 /// Those that are named, and those listed that are not named as well. No two may go into one
@@ -286,10 +301,31 @@ mod tests {
 
     #[test]
     fn what_decides_what_the_child_runs_is_set_only_by_name() {
-        for name in ["path", "ld.preload", "LD_LIBRARY_PATH", "bash-env", "node_options", "1st"] {
+        for name in [
+            "path",
+            "ld.preload",
+            "LD_LIBRARY_PATH",
+            "bash-env",
+            "node_options",
+            "node-tls-reject-unauthorized",
+            "git.external.diff",
+            "git-pager",
+            "lua_init",
+            "lessopen",
+            "maven.opts",
+            "npm_config_registry",
+            "aws-endpoint-url",
+            "requests-ca-bundle",
+            "all.proxy",
+            "1st",
+        ] {
             variables(&[name], &[], "").unwrap_err();
             variables(&[], &[name], "").unwrap_err();
         }
+        variables(&[], &["app_JAVA_OPTIONS"], "app").unwrap_err();
+        // What is set already is not replaced: cargo sets this one for its tests.
+        let message = variables(&["cargo"], &[], "").unwrap_err();
+        assert!(message.ends_with("which is set already"), "{message}");
         assert_eq!(variables(&["p=PATH"], &[], "").unwrap(), ["PATH"]);
         for text in ["a=", "a=1X", "a=B-C", "a=B=C", "sec_AbCdEfGhIjKlMnOpQrStUv-_"] {
             variables(&[text], &[], "").unwrap_err();
