@@ -328,6 +328,7 @@ impl Store {
     }
 
     /// Gives a key a new token. The old one works for `overlap` longer; one before that dies now.
+    /// Where the key rotates itself by its old token, that one works on, and the newer one dies.
     ///
     /// # Errors
     /// See [`RotateKeyError`]; nothing is written then.

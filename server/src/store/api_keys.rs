@@ -314,12 +314,20 @@ pub(super) fn rotate<R: Right>(
     if overlap.seconds() == 0 {
         return Ok((key, replace_token(access, changes, &account, id)?));
     }
-    if let Some(older) = &body.previous {
-        changes.remove(Address::token(&older.token).key().to_vec());
+    // The token that asks is the one that works on: it asks again with the old one only where the
+    // answer with the new one was lost.
+    let (kept, dropped) = match body.previous.take() {
+        Some(older) if act.by.key() == id && act.by.token() == older.token => {
+            (older.token, Some(body.token))
+        }
+        older => (body.token, older.map(|older| older.token)),
+    };
+    if let Some(dropped) = dropped {
+        changes.remove(Address::token(&dropped).key().to_vec());
     }
     let works_until = act.now.plus_seconds(overlap.seconds());
     let (token, hash) = new_token(access)?;
-    body.previous = Some(PreviousToken { token: body.token, works_until });
+    body.previous = Some(PreviousToken { token: kept, works_until });
     body.token = hash;
     put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
     access.put(changes, &*account, &address, &body)?;
