@@ -97,7 +97,7 @@ pub async fn keep_chain(
 
 /// Runs an upload where the phase and the peer's account of failures allow one. What fails, and
 /// what makes the disk work, counts as a failed authentication does: nobody makes this server
-/// verify and write without end.
+/// verify and write without end, nor by many uploads at once.
 async fn charged(
     api: &Api,
     request: &HttpRequest,
@@ -105,13 +105,12 @@ async fn charged(
 ) -> Result<Answer, ApiError> {
     check_phase(api)?;
     let peer = request::peer(request);
-    if let Err(Exceeded { retry_after, .. }) = api.failures.check(peer, Instant::now()) {
+    if let Err(Exceeded { retry_after, .. }) = api.failures.take(peer, Instant::now()) {
         return Err(rate_limited(retry_after));
     }
     let outcome = upload.await;
-    if matches!(outcome, Err(ApiError::Invalid { .. }) | Ok((_, Kept::Now))) {
-        // There was a token a moment ago; where others took it meanwhile, the next one hears of it.
-        let _counted = api.failures.take(peer, Instant::now());
+    if !matches!(outcome, Err(ApiError::Invalid { .. }) | Ok((_, Kept::Now))) {
+        api.failures.give_back(peer);
     }
     outcome.map(|(answer, _)| answer)
 }

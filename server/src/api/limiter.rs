@@ -82,28 +82,13 @@ impl<K: Copy + Eq + Hash> Limiter<K> {
         Ok(Quota { limit: self.limit, remaining, full_in: Duration::from_nanos(full_in_ns) })
     }
 
-    /// Whether there is a token, without taking it.
-    ///
-    /// # Errors
-    /// [`Exceeded`] where there is none.
-    pub fn check(&self, key: K, now: Instant) -> Result<(), Exceeded> {
-        let now_ns = self.nanoseconds(now);
-        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = buckets.full_at_ns.get(&key).copied();
-        let full_at_ns = own.unwrap_or_else(|| {
-            let room = buckets.full_at_ns.len() < self.entries_max;
-            if room { 0 } else { buckets.overflow_full_at_ns }
-        });
-        let full_in_ns = full_at_ns.saturating_sub(now_ns);
-        let after_ns = full_in_ns.saturating_add(self.interval_ns);
-        match after_ns.checked_sub(self.interval_ns.saturating_mul(self.limit)) {
-            None | Some(0) => Ok(()),
-            Some(wait_ns) => {
-                let full_in = Duration::from_nanos(full_in_ns);
-                let quota = Quota { limit: self.limit, remaining: 0, full_in };
-                Err(Exceeded { quota, retry_after: Duration::from_nanos(wait_ns) })
-            }
-        }
+    /// Gives a token back that was taken for this key.
+    pub fn give_back(&self, key: K) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let buckets = &mut *buckets;
+        let own = buckets.full_at_ns.get_mut(&key);
+        let full_at_ns = own.unwrap_or(&mut buckets.overflow_full_at_ns);
+        *full_at_ns = full_at_ns.saturating_sub(self.interval_ns);
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
@@ -119,19 +104,21 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_check_says_what_taking_would_and_takes_nothing() {
+    fn a_token_given_back_can_be_taken_again() {
         let start = Instant::now();
         let limiter = Limiter::new(2, SECOND, 1, start);
-        for (key, at_ms) in [("a", 0), ("a", 0), ("a", 0), ("a", 499), ("a", 500), ("b", 500)] {
-            let at = start + Duration::from_millis(at_ms);
-            let said = limiter.check(key, at);
-            assert_eq!(said, limiter.check(key, at));
-            assert_eq!(said.err(), limiter.take(key, at).err(), "{key} at {at_ms} ms");
-        }
-        // "b" found the table full, and so shares a bucket with "c".
-        let later = start + Duration::from_millis(500);
-        assert!(limiter.take("c", later).is_ok());
-        assert!(limiter.check("d", later).is_err());
+        let first = limiter.take("a", start);
+        limiter.give_back("a");
+        assert_eq!(limiter.take("a", start), first);
+        assert!(limiter.take("a", start).is_ok());
+        assert!(limiter.take("a", start).is_err());
+        limiter.give_back("a");
+        assert!(limiter.take("a", start).is_ok());
+        // "b" and "c" found the table full, and share a bucket.
+        assert!(limiter.take("b", start).is_ok() && limiter.take("c", start).is_ok());
+        limiter.give_back("b");
+        assert!(limiter.take("c", start).is_ok());
+        assert!(limiter.take("b", start).is_err());
     }
 
     #[test]
