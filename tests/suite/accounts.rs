@@ -175,7 +175,7 @@ fn quotas_stop_growth_and_are_set_by_the_owner() {
 
     let set = |c: &mut Connection, body: Value| {
         let answer = c.call("PUT", &target, &owner, Some(&body));
-        assert_eq!(answer.status, 200);
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()
     };
     let shown = set(&mut c, json!({"quotas": {"secrets": 1, "valueBytes": null}}));
@@ -250,7 +250,7 @@ fn deleted_accounts(c: &mut Connection, owner: &str) -> u64 {
     let text = String::from_utf8(c.call("GET", "/metrics", owner, None).body).unwrap();
     let line =
         text.lines().find_map(|line| line.strip_prefix("neo_secrets_store_deleted_accounts "));
-    line.unwrap().parse().unwrap()
+    line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn no_tenant_uses_up_the_owners_requests() {
 
 #[test]
 fn where_connections_run_out_only_the_owner_keeps_one() {
-    let home = with_limits("connections = 16\n");
+    let home = with_limits("connections = 16\nconnections_per_address = 16\n");
     let appliance = home.start();
     let claimed = appliance.claim();
     let mut held: Vec<Connection> = Vec::new();
