@@ -84,14 +84,16 @@ impl World<'_> {
         let Some(((by, number), mut body, answer)) = checked(answer, 200, verdict)? else {
             return Ok(());
         };
-        let token = text(&body, "key");
+        let (asking, token) = (self.token(who).to_owned(), text(&body, "key"));
         body.as_object_mut().unwrap().remove("key");
         let account = &mut self.accounts[by.0];
         let key = &mut account.keys[number];
         same("the key", key.shown(), body)?;
         account.tokens.push((token.clone(), number));
         let old = std::mem::replace(&mut key.token, token);
-        key.previous = (overlap > 0).then_some(old);
+        // A key that rotates itself by its old token keeps that one.
+        let kept = key.previous.take().filter(|previous| *previous == asking).unwrap_or(old);
+        key.previous = (overlap > 0).then_some(kept);
         self.tell_of_key(by, &answer, "key.rotate", number);
         Ok(())
     }
