@@ -216,8 +216,10 @@ fn a_restart_is_verified_anew_and_another_image_or_instance_is_refused() {
     let list = || proxy.call("GET", "/v1/secrets", &with_key(&claimed.admin), "");
     assert_eq!(list().status, 200);
     appliance.kill();
-    // The proxy may not have seen yet that its connection is gone.
-    assert_eq!(list().status, 502);
+    // The proxy may not have seen yet that its connection is gone: then it does not try another one.
+    let first = list();
+    assert_eq!(first.status, 502);
+    let tried = usize::from(first.json()["error"]["code"] == "UPSTREAM_UNREACHABLE");
     list().error(502, "UPSTREAM_UNREACHABLE");
     let appliance = started(&home);
     path.lead_to(appliance.addr);
@@ -253,7 +255,7 @@ fn a_restart_is_verified_anew_and_another_image_or_instance_is_refused() {
     path.lead_to(appliance.addr);
     assert_eq!(list().status, 200, "the first instance again");
     let verifications = &proxy.status()["verifications"];
-    assert_eq!((&verifications["done"], &verifications["failed"]), (&json!(3), &json!(4)));
+    assert_eq!((&verifications["done"], &verifications["failed"]), (&json!(3), &json!(4 + tried)));
 }
 
 /// How many requests the instance has answered, but for evidence and metrics.
