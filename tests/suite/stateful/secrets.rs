@@ -14,6 +14,9 @@ fn value(bytes: usize, salt: usize) -> String {
     (0..bytes).map(|n| char::from(b'a' + u8::try_from((n * 7 + salt) % 26).unwrap())).collect()
 }
 
+/// Who changes (account and key), which secret, and its new value.
+type Changing = ((usize, usize), usize, Option<String>);
+
 impl World<'_> {
     pub(super) fn create(
         &mut self,
@@ -76,7 +79,7 @@ impl World<'_> {
         id: &str,
         tag: Option<u64>,
         check: impl FnOnce(&Secret) -> Result<Option<String>, Refusal>,
-    ) -> Result<((usize, usize), usize, Option<String>), Refusal> {
+    ) -> Result<Changing, Refusal> {
         let by = self.allowed(who, "write")?;
         let account = &self.accounts[by.0];
         let number = account.find(by.1, id)?;
@@ -106,7 +109,7 @@ impl World<'_> {
     /// Takes a change over: the next revision, and perhaps the next version.
     fn changed(
         &mut self,
-        (by, number, value): ((usize, usize), usize, Option<String>),
+        (by, number, value): Changing,
         (body, answer): (&Value, &Answer),
         action: &str,
     ) -> Checked {
