@@ -83,15 +83,17 @@ impl Home {
         command
     }
 
-    /// Starts the server and waits until it listens.
+    /// Starts the server and waits until it has looked at its store.
     ///
     /// # Panics
     /// Where it ends before that; the log says why.
     pub fn start(&self) -> Appliance<'_> {
-        self.start_with(&[])
+        let appliance = self.start_with(&[]);
+        appliance.state();
+        appliance
     }
 
-    /// As [`Home::start`], with more arguments.
+    /// Starts it with more arguments, and waits until it listens.
     pub fn start_with(&self, arguments: &[&str]) -> Appliance<'_> {
         let log = std::fs::File::create(self.path("server.log")).unwrap();
         let mut child = self.command().args(arguments).stderr(log).spawn().unwrap();
