@@ -388,6 +388,8 @@ fn reveal_until_killed(
                 }
             });
         }
+        // Where every reader has ended, nothing arrives any more.
+        drop(arrived);
         for _ in 0..=(round * 17 + 20) {
             arrivals.recv().unwrap();
         }
