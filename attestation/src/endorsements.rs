@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use data_encoding::BASE64;
 use thiserror::Error;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::encoding::decode_base64;
 use crate::limits::{CERTIFICATE_FILE_BYTES_MAX, CERTIFICATES_MAX};
 use crate::product::Product;
 use crate::report::SigningKey;
@@ -196,7 +196,7 @@ fn decode<'a>(
     for block in text.split(&begin).skip(1) {
         let (body, _) = block.split_once(&end).ok_or(EndorsementsError::Pem { file })?;
         let body: String = body.split_ascii_whitespace().collect();
-        let der = BASE64.decode(body.as_bytes()).or(Err(EndorsementsError::Pem { file }))?;
+        let der = decode_base64(&body).ok_or(EndorsementsError::Pem { file })?;
         blocks.push(Cow::Owned(der));
     }
     if blocks.is_empty() {

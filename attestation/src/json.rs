@@ -163,7 +163,7 @@ impl Node {
     /// Base64 of at most `bytes_max` bytes.
     pub(crate) fn base64(&self, bytes_max: usize) -> Result<Vec<u8>, JsonError> {
         self.text(&format!("base64 of at most {bytes_max} bytes"), |text| {
-            let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
+            let bytes = crate::encoding::decode_base64(text)?;
             (bytes.len() <= bytes_max).then_some(bytes)
         })
     }
