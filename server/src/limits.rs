@@ -130,6 +130,15 @@ pub const RECORD_PADDED_BYTES_MIN: usize = 256;
 pub const SLOT_TABLE_BYTES: usize = 8_192;
 /// Slots of a table: one per way in, and a store has few.
 pub const SLOTS: usize = 16;
+/// What the disk must have beyond every write that makes the store larger, for deletions,
+/// revocations, the owner's acts, and the pages that a commit writes anew: some 20 MiB for a full
+/// batch, twice while the last commit's are not free yet.
+pub const DISK_RESERVE_BYTES: u64 = 64 * 1_048_576;
+/// What must have been written and removed before the free pages of a nearly full disk's file are
+/// counted again: that reads the whole file.
+pub const DISK_RECHECK_BYTES: u64 = 64 * 1_048_576;
+/// What a record takes beside its bytes: its share of the tree's pages.
+pub const RECORD_OVERHEAD_BYTES: u64 = 512;
 /// Writes that share one commit: more would only lengthen the wait for the first.
 pub const WRITE_BATCH: usize = 256;
 /// Writes of one account that wait for the writer: what one commit takes. The next ones wait for a
@@ -145,5 +154,8 @@ pub const SWEEP_RECORDS: usize = 256;
 pub const SWEEP_ACCOUNTS: usize = 1_024;
 /// Events of one record of the audit log: a batch of the largest ones about secrets fits one.
 pub const AUDIT_BODY_BYTES: usize = 131_072;
+/// Events that a full audit log still takes of issued and rotated keys: a key that was stolen to fill
+/// it can be replaced, and whoever may issue keys can do worse than fill this.
+pub const AUDIT_KEY_RESERVE: u64 = 1_000;
 /// Accounts whose keys are kept in memory: under 200 bytes each.
 pub const ACCOUNT_KEYS_CACHED: usize = 4_096;

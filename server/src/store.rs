@@ -12,6 +12,7 @@ mod header;
 mod opening;
 mod queue;
 mod record;
+mod room;
 mod secrets;
 mod sweep;
 mod upgrade;

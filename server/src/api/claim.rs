@@ -127,6 +127,7 @@ fn refused(api: &Api, error: &ClaimError) -> ApiError {
         }
         ClaimError::Store(
             failure @ (StoreFailure::Damaged { .. }
+            | StoreFailure::DiskFull
             | StoreFailure::KeyRevoked
             | StoreFailure::QuotaExceeded { .. }),
         ) => {

@@ -3,7 +3,7 @@
 
 use crate::access::{Admin, Grant};
 use crate::audit::{Act, Acting, Action, Event, EventPage, EventQuery, Object};
-use crate::limits::AUDIT_BODY_BYTES;
+use crate::limits::{AUDIT_BODY_BYTES, AUDIT_KEY_RESERVE};
 use crate::model::{AccountId, Resource};
 use crate::store::body::{AuditBody, AuditStateBody};
 use crate::store::core::{Access, AccountKeys};
@@ -63,16 +63,17 @@ impl Pending {
             Entry::Occupied(log) => log.into_mut(),
             Entry::Vacant(place) => place.insert(Log::open(access, account)?),
         };
-        let full = log.limit.filter(|limit| log.count() >= *limit);
-        match full {
-            Some(limit) if !event.action.ends_something() => {
-                Err(StoreFailure::QuotaExceeded { resource: Resource::AuditEvents, limit })
-            }
-            Some(_) | None => {
-                log.events.push(event);
-                Ok(())
-            }
+        let reserve = match event.action {
+            action if action.ends_something() => u64::MAX,
+            Action::KeyCreate | Action::KeyRotate => AUDIT_KEY_RESERVE,
+            _ => 0,
+        };
+        let full = log.limit.filter(|limit| log.count() >= limit.saturating_add(reserve));
+        if let Some(limit) = full {
+            return Err(StoreFailure::QuotaExceeded { resource: Resource::AuditEvents, limit });
         }
+        log.events.push(event);
+        Ok(())
     }
 
     /// Writes the batch's records: one for each log, or a few where one would grow too large.

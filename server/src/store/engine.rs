@@ -5,12 +5,14 @@ use crate::audit::Event;
 use crate::limits::ENGINE_CACHE_BYTES;
 use crate::model::AccountId;
 use crate::store::error::StoreFailure;
-use crate::store::record::TABLE;
+use crate::store::record::{self, TABLE};
+use crate::store::room::{Gauge, Room, Space, UseOfRoom, record_bytes};
 use redb::{
     CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
     StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError,
+    WriteTransaction,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -107,16 +109,20 @@ pub(super) struct Engine {
     database: Option<Database>,
     /// Accounts that were deleted since the file was opened.
     deletions: Cell<u64>,
+    /// Room on the disk; gone with the database.
+    gauge: RefCell<Option<Gauge>>,
 }
 
 impl Engine {
-    /// Opens the file after checking every page of it, or lays out an empty one.
-    pub(super) fn open(backend: impl StorageBackend) -> Result<Self, EngineError> {
+    /// Opens the file after checking every page of it, or lays out an empty one. `space` says what
+    /// the disk has for it.
+    pub(super) fn open(backend: impl StorageBackend, space: Space) -> Result<Self, EngineError> {
         guarded(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(ENGINE_CACHE_BYTES).set_check_integrity_on_open(true);
             let database = Some(builder.create_with_backend(backend)?);
-            Ok(Self { database, deletions: Cell::new(0) })
+            let gauge = RefCell::new(Some(Gauge::new(space)));
+            Ok(Self { database, deletions: Cell::new(0), gauge })
         })
     }
 
@@ -140,12 +146,17 @@ impl Engine {
             // The state of the allocator goes along, and the commit has two phases: a crash can't
             // leave the file to be guessed at.
             transaction.set_quick_repair(true);
-            let (answer, commit, deletions) = {
+            let mut gauge = self.gauge.borrow_mut();
+            let gauge = gauge.as_mut().ok_or_else(closed)?;
+            let room = gauge.room(|| allocated(&transaction))?;
+            let (answer, commit, deletions, use_of_room) = {
                 let table = transaction.open_table(RECORDS)?;
-                let mut batch = Batch { table, deletions: self.deletions.get() };
+                let (deletions, use_of_room) = (self.deletions.get(), UseOfRoom::default());
+                let mut batch = Batch { table, deletions, room, use_of_room };
                 let (answer, commit) = work(&mut batch)?;
-                (answer, commit, batch.deletions)
+                (answer, commit, batch.deletions, batch.use_of_room)
             };
+            gauge.note(&use_of_room);
             match commit {
                 Commit::Yes => {
                     transaction.commit()?;
@@ -158,14 +169,27 @@ impl Engine {
     }
 
     fn database(&self) -> Result<&Database, EngineError> {
-        self.database.as_ref().ok_or_else(|| EngineError::Io("closed".to_owned()))
+        self.database.as_ref().ok_or_else(closed)
     }
 
     /// Closes the file and lets go of its lock.
     pub(super) fn close(&mut self) -> Result<(), EngineError> {
+        // It holds a descriptor of the file, which keeps the lock.
+        *self.gauge.get_mut() = None;
         let Some(database) = self.database.take() else { return Ok(()) };
         guarded(|| Ok(database.close()?))
     }
+}
+
+fn closed() -> EngineError {
+    EngineError::Io("closed".to_owned())
+}
+
+/// The bytes in pages that are in use. Reads the whole file.
+fn allocated(transaction: &WriteTransaction) -> Result<u64, EngineError> {
+    let stats = transaction.stats()?;
+    let page_bytes = u64::try_from(stats.page_size()).unwrap_or(u64::MAX);
+    Ok(stats.allocated_pages().saturating_mul(page_bytes))
 }
 
 impl Drop for Engine {
@@ -280,16 +304,34 @@ impl View for Snapshot {
 pub(super) struct Batch<'a> {
     table: Table<'a, &'static [u8], &'static [u8]>,
     deletions: u64,
+    room: Room,
+    use_of_room: UseOfRoom,
 }
 
 impl Batch<'_> {
+    /// Whether the disk has room for these changes, which then is theirs.
+    pub(super) fn has_room(&mut self, changes: &Changes) -> bool {
+        let puts = changes.records.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let puts: u64 = puts.map(|(key, value)| record_bytes(key.len(), value.len())).sum();
+        let event = changes.event.as_ref();
+        let event = event.map_or(0, |(_, event)| record_bytes(0, record::encoded_length(event)));
+        let has_room = self.room.take(puts.saturating_add(event));
+        self.use_of_room.refused += u64::from(!has_room);
+        has_room
+    }
+
     /// Writes, or with `None` removes, what stands at each key.
     pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), EngineError> {
         for (key, value) in &changes.records {
-            match value {
-                Some(value) => drop(self.table.insert(key.as_slice(), value.as_slice())?),
-                None => drop(self.table.remove(key.as_slice())?),
-            }
+            let old = match value {
+                Some(value) => {
+                    self.use_of_room.taken += record_bytes(key.len(), value.len());
+                    self.table.insert(key.as_slice(), value.as_slice())?
+                }
+                None => self.table.remove(key.as_slice())?,
+            };
+            let removed = old.map_or(0, |old| old.value().len());
+            self.use_of_room.removed += u64::try_from(removed).unwrap_or(0);
         }
         self.deletions += u64::from(changes.deletes_account);
         Ok(())
@@ -343,6 +385,11 @@ impl Changes {
 
     pub(super) fn remove(&mut self, key: Vec<u8>) {
         self.records.push((key, None));
+    }
+
+    /// Whether what was done ended something: that is never refused for want of room.
+    pub(super) fn ends_something(&self) -> bool {
+        self.event.as_ref().is_some_and(|(_, event)| event.action.ends_something())
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -8,6 +8,9 @@ pub enum StoreFailure {
     /// A write failed earlier, or the store is closing. Nothing works until it is opened again.
     #[error("the store is unavailable until it is opened again")]
     Unavailable,
+    /// The disk has too little room for a write that makes the store larger.
+    #[error("the disk has no room for this write")]
+    DiskFull,
     /// A record did not open, or one that another names is not there: the file was changed from
     /// outside.
     #[error("a record of kind {kind} is damaged")]

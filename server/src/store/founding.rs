@@ -12,6 +12,7 @@ use crate::store::core::{Access, Core};
 use crate::store::engine::{Changes, Commit, Engine, EngineError};
 use crate::store::error::StoreFailure;
 use crate::store::record::{Address, DECOY, SYSTEM, header_key, slots_key};
+use crate::store::room::{self, Space};
 use crate::store::secrets::next_id;
 use crate::store::writer::Writer;
 use crate::store::{Header, Store, StoreLimits};
@@ -99,8 +100,9 @@ pub(super) fn create(
     let temporary = Temporary(sibling(path, &HEXLOWER.encode(&random_bytes()?)));
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(0o600).open(&temporary.0)?;
+    let space = room::of_file(&file)?;
     let backend = FileBackend::new(file).map_err(EngineError::from)?;
-    let (engine, core, answer) = found(backend, founding, limits)?;
+    let (engine, core, answer) = found((backend, space), founding, limits)?;
     match renameat_with(CWD, &temporary.0, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Err(CreateError::Exists),
@@ -161,7 +163,7 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
 
 /// Makes a store in an empty file: every record of it in one transaction.
 pub(super) fn found(
-    backend: impl StorageBackend,
+    (backend, space): (impl StorageBackend, Space),
     founding: Founding<'_>,
     limits: StoreLimits,
 ) -> Result<(Engine, Core, ClaimAnswer), CreateError> {
@@ -170,7 +172,7 @@ pub(super) fn found(
     let signing = SigningKeys::random()?;
     let table = founding.sealer.seal(&header, &root, &signing.instance)?;
     let core = Core::found(header, &root, AccountKey::random()?, signing, limits);
-    let engine = Engine::open(backend)?;
+    let engine = Engine::open(backend, space)?;
     let answer = engine.write(|batch| {
         let mut changes = Changes::default();
         changes.put(header_key(), header.to_bytes().to_vec());

@@ -9,6 +9,7 @@ use crate::store::engine::{Changes, Commit, Engine, EngineError, View};
 use crate::store::error::StoreFailure;
 use crate::store::header::HeaderError;
 use crate::store::record::{header_key, slots_key};
+use crate::store::room::{self, Space};
 use crate::store::upgrade::upgrade;
 use crate::store::writer::Writer;
 use crate::store::{Header, Store, StoreLimits};
@@ -108,13 +109,17 @@ pub(super) fn open(path: &Path) -> Result<Found, OpenError> {
     if !metadata.is_file() || metadata.len() == 0 {
         return Err(OpenError::Foreign);
     }
+    let space = room::of_file(&file)?;
     let backend = FileBackend::new(file).map_err(EngineError::from)?;
-    open_backend(backend).map(Found::Closed)
+    open_backend(backend, space).map(Found::Closed)
 }
 
 /// Opens a file that is not empty.
-pub(super) fn open_backend(backend: impl StorageBackend) -> Result<ClosedStore, OpenError> {
-    let engine = Engine::open(backend)?;
+pub(super) fn open_backend(
+    backend: impl StorageBackend,
+    space: Space,
+) -> Result<ClosedStore, OpenError> {
+    let engine = Engine::open(backend, space)?;
     let snapshot = engine.snapshot()?;
     let header = snapshot.get(&header_key())?.ok_or(OpenError::Foreign)?;
     let header = Header::parse(&header).map_err(|error| match error {

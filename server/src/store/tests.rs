@@ -12,6 +12,7 @@ mod log_damage;
 mod model;
 mod quotas;
 mod race;
+mod room;
 mod upgrade;
 mod work;
 
@@ -207,7 +208,8 @@ pub(crate) fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, Cl
         sealer: &chip.sealer(),
         now: at(0),
     };
-    let (engine, core, answer) = founding::found(disk.backend(), founding, limits).unwrap();
+    let (engine, core, answer) =
+        founding::found((disk.backend(), disk.space()), founding, limits).unwrap();
     let writer = writer::Writer::start(engine, core).map_err(|failed| failed.1).unwrap();
     (Store { writer }, answer)
 }
@@ -220,7 +222,7 @@ enum NotOpened {
 }
 
 fn open(disk: &Disk, chip: &Chip, limits: StoreLimits) -> Result<Store, NotOpened> {
-    let closed = opening::open_backend(disk.backend()).map_err(NotOpened::File)?;
+    let closed = opening::open_backend(disk.backend(), disk.space()).map_err(NotOpened::File)?;
     match closed.unseal(&chip.boot(), |request| chip.derive(request), limits) {
         Ok(unsealed) => Ok(unsealed.store),
         Err(still) => Err(NotOpened::Seal(still.error)),

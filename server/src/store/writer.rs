@@ -9,6 +9,7 @@ use crate::store::core::{Access, Core};
 use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot, View};
 use crate::store::error::StoreFailure;
 use crate::store::queue::Queue;
+use crate::store::record::SYSTEM;
 use crate::store::sweep::Sweep;
 use arc_swap::{ArcSwapOption, Guard};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,12 +114,17 @@ impl Writer {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |batch, core, events| {
             let mut changes = Changes::default();
-            let access = core.access(&*batch);
-            let result = write(&access, &mut changes);
+            let result = write(&core.access(&*batch), &mut changes);
             let is_empty = changes.is_empty();
-            // What fails leaves no event, and what would leave one fails where there is no room.
+            let makes_room = account == SYSTEM || changes.ends_something();
             let result = result.and_then(|done| {
-                changes.event.take().map_or(Ok(()), |event| events.admit(&access, event))?;
+                // What the disk has no room for leaves no event, and what would leave one fails
+                // where the log has no room.
+                if !makes_room && !batch.has_room(&changes) {
+                    return Err(StoreFailure::DiskFull.into());
+                }
+                let event = changes.event.take();
+                event.map_or(Ok(()), |event| events.admit(&core.access(&*batch), event))?;
                 Ok(done)
             });
             let commit = match result.is_ok() && !is_empty {

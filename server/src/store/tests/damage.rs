@@ -137,7 +137,7 @@ fn no_cut_file_is_taken_for_the_truth() {
 /// The disk's store with these records written past it.
 pub(super) fn with_records(disk: &Disk, changes: &Changes) -> Disk {
     let changed = Disk::of(disk.bytes());
-    let engine = Engine::open(changed.backend()).unwrap();
+    let engine = Engine::open(changed.backend(), changed.space()).unwrap();
     engine.write(|batch| Ok((batch.apply(changes)?, Commit::Yes))).unwrap();
     drop(engine);
     changed

@@ -1,6 +1,8 @@
 //! A disk in memory that remembers every write and sync, so that power can be cut at each of them.
 
+use crate::store::room::{DiskSpace, Space};
 use redb::{BackendError, StorageBackend};
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +27,18 @@ struct State {
     locked_by: Option<u64>,
     /// Writes and syncs that still succeed, where the disk is to fail.
     good_operations: Option<u64>,
+    /// Kept only where the disk is to be full.
+    blocks: Option<Blocks>,
 }
+
+/// The blocks of a sparse file, and how many the disk has for it.
+#[derive(Debug)]
+struct Blocks {
+    occupied: BTreeSet<usize>,
+    capacity: usize,
+}
+
+const BLOCK_BYTES: usize = 4_096;
 
 /// The disk; its backends are what processes open it by.
 #[derive(Clone, Default, Debug)]
@@ -82,6 +95,23 @@ impl Disk {
         self.state().good_operations = None;
     }
 
+    /// From here on, the file can take so many bytes more.
+    pub(super) fn leave(&self, bytes: usize) {
+        let mut state = self.state();
+        let occupied: BTreeSet<usize> = match state.blocks.take() {
+            Some(blocks) => blocks.occupied,
+            None => (0..state.bytes.len().div_ceil(BLOCK_BYTES)).collect(),
+        };
+        let capacity = occupied.len() + bytes / BLOCK_BYTES;
+        state.blocks = Some(Blocks { occupied, capacity });
+    }
+
+    /// What the disk says of itself.
+    pub(super) fn space(&self) -> Space {
+        let disk = self.clone();
+        Box::new(move || Ok(disk.state().space()))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
@@ -97,6 +127,28 @@ impl State {
             }
             None => Ok(()),
         }
+    }
+
+    fn space(&self) -> DiskSpace {
+        let bytes = |blocks: usize| (blocks * BLOCK_BYTES) as u64;
+        match &self.blocks {
+            None => DiskSpace { free: u64::MAX, occupied: self.bytes.len() as u64 },
+            Some(Blocks { occupied, capacity }) => DiskSpace {
+                free: bytes(capacity - occupied.len()),
+                occupied: bytes(occupied.len()),
+            },
+        }
+    }
+
+    fn occupy(&mut self, offset: usize, length: usize) -> io::Result<()> {
+        let Some(blocks) = &mut self.blocks else { return Ok(()) };
+        for block in offset / BLOCK_BYTES..(offset + length).div_ceil(BLOCK_BYTES) {
+            if !blocks.occupied.contains(&block) && blocks.occupied.len() == blocks.capacity {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            blocks.occupied.insert(block);
+        }
+        Ok(())
     }
 
     fn note(&mut self, event: Event) {
@@ -165,6 +217,7 @@ impl StorageBackend for Backend {
         if state.bytes.len() < offset + data.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        state.occupy(offset, data.len())?;
         put(&mut state.bytes, offset, data);
         state.note(Event::Write { offset, data: data.to_vec() });
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::super::engine::{Changes, Commit, Engine};
 use super::super::record::{header_key, slots_key};
+use super::super::room;
 use super::*;
 use neo_secrets_attestation::tcb::Tcb;
 use redb::backends::FileBackend;
@@ -207,7 +208,8 @@ fn what_is_not_a_store_is_named() {
 /// Writes records past the store.
 fn tamper(folder: &Folder, changes: Changes) {
     let file = fs::OpenOptions::new().read(true).write(true).open(folder.path()).unwrap();
-    let engine = Engine::open(FileBackend::new(file).unwrap()).unwrap();
+    let space = room::of_file(&file).unwrap();
+    let engine = Engine::open(FileBackend::new(file).unwrap(), space).unwrap();
     engine.write(|batch| Ok((batch.apply(&changes)?, Commit::Yes))).unwrap();
 }
 

@@ -7,7 +7,7 @@ use super::audit::{audit, kind_of, records};
 use super::damage::with_records;
 use super::*;
 use crate::audit::{Action, Actor, Event, EventFilter, Object};
-use crate::limits::{RECORD_BYTES, REQUEST_ID_BYTES, WRITE_BATCH};
+use crate::limits::{AUDIT_KEY_RESERVE, RECORD_BYTES, REQUEST_ID_BYTES, WRITE_BATCH};
 
 const ADMIN: &[Permission] = &[Permission::Admin];
 const REVEAL: &[Permission] = &[Permission::Reveal];
@@ -38,7 +38,7 @@ pub(super) fn short(event: &Event) -> (&'static str, &str, Option<u64>) {
 }
 
 impl Instance {
-    fn log(&self) -> Vec<Event> {
+    pub(super) fn log(&self) -> Vec<Event> {
         whole_log(self.store(), self.claim.account)
     }
 
@@ -238,7 +238,7 @@ fn the_owner_reads_the_instances_log_only() {
 }
 
 #[test]
-fn a_full_log_stops_all_but_what_ends_something() {
+fn a_full_log_stops_what_uses_secrets() {
     let mut instance = Instance::with_quotas(PerResource { audit_events: 30, ..PER_ACCOUNT });
     let id = instance.create("a", "v").unwrap().id;
     let (key, _) = instance.key(ADMIN, Scope::All);
@@ -256,11 +256,6 @@ fn a_full_log_stops_all_but_what_ends_something() {
     let rollback = instance.rollback(id, 1);
     assert_eq!(rollback.unwrap_err(), RollbackSecretError::Store(full.clone()));
     assert_eq!(instance.create("b", "v").unwrap_err(), CreateSecretError::Store(full.clone()));
-    let create = instance.create_key(&instance.admin, new_key(ADMIN, Scope::All));
-    assert_eq!(create.err().unwrap(), CreateKeyError::Store(full.clone()));
-    let overlap = Overlap::from_seconds(0).unwrap();
-    let rotate = instance.wait(instance.store().rotate_key(instance.act(1), key.id, overlap));
-    assert_eq!(rotate.err().unwrap(), RotateKeyError::Store(full.clone()));
     // A refusal that has a reason of its own keeps it, and nothing was changed.
     assert_eq!(instance.create("a", "v").unwrap_err(), CreateSecretError::NameTaken);
     assert_eq!(instance.value(id, None).unwrap(), "v");
@@ -278,6 +273,27 @@ fn a_full_log_stops_all_but_what_ends_something() {
     instance.reopen();
     instance.create("b", "v").unwrap();
     instance.create("c", "v").unwrap_err();
+}
+
+#[test]
+fn keys_can_be_replaced_while_the_log_is_full() {
+    let instance = Instance::with_quotas(PerResource { audit_events: 2, ..PER_ACCOUNT });
+    instance.create("a", "v").unwrap();
+    let (key, _) = instance.key(ADMIN, Scope::All);
+    let full = full(Resource::AuditEvents, 2);
+    assert_eq!(instance.create("b", "v").unwrap_err(), CreateSecretError::Store(full.clone()));
+    let overlap = Overlap::from_seconds(0).unwrap();
+    let rotate = || instance.wait(instance.store().rotate_key(instance.act(1), key.id, overlap));
+    let (second, _) = instance.key(ADMIN, Scope::All);
+    for _ in 1..AUDIT_KEY_RESERVE {
+        rotate().unwrap();
+    }
+    assert_eq!(rotate().err().unwrap(), RotateKeyError::Store(full.clone()));
+    let create = instance.create_key(&instance.admin, new_key(ADMIN, Scope::All));
+    assert_eq!(create.err().unwrap(), CreateKeyError::Store(full));
+    instance.wait(instance.store().revoke_key(instance.act(1), second.id)).unwrap();
+    assert_eq!(instance.log().len() as u64, 3 + AUDIT_KEY_RESERVE);
+    audit(instance.store()).unwrap();
 }
 
 #[test]
