@@ -420,9 +420,9 @@ fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
             serving.note_failure();
             ApiError::unavailable("The store is unavailable.")
         }
-        StoreFailure::DiskFull => ApiError::unavailable(
-            "The disk is full: only what makes room is written, deletions and revocations.",
-        ),
+        StoreFailure::DiskFull => {
+            ApiError::unavailable("The disk is full: only deletions and revocations are made.")
+        }
         StoreFailure::Damaged { .. } => {
             tracing::error!(%failure, "a record did not open");
             ApiError::Internal
