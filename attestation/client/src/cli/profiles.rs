@@ -104,8 +104,12 @@ fn import(
     }
     let profile = Profile { key_file: global.key_file.clone(), ..read };
     let trust = trust(&profile)?;
+    let old = exists.then(|| Profile::read(path).ok()).flatten();
     let page = warnings(Page::new().fields(facts(&profile, &trust)), &profile, &trust);
     terminal::show(&page).map_err(Failure::error)?;
+    if let Some(warning) = old.as_ref().and_then(|old| loses_pin(old, &profile)) {
+        terminal::warn(&warning);
+    }
     confirm_or_yes(*yes, &format!("Trust this, and keep it as {}?", path.display()))?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::make_private_folder(folder).map_err(Failure::error)?;
@@ -122,7 +126,21 @@ fn import(
         Page::new().fields(vec![("profile", kept.clone().into())]).hint(next).essential(Vec::new());
     let mut json = to_json(&profile, &trust);
     json["file"] = kept.into();
+    json["replacedPin"] = json!(old.and_then(|old| old.instance_key).map(|key| key.to_string()));
     Ok(Shown::new(page, &json))
+}
+
+/// What to say where a profile of this name pinned another instance until now.
+fn loses_pin(old: &Profile, new: &Profile) -> Option<String> {
+    let pin = old.instance_key.filter(|pin| new.instance_key != Some(*pin))?;
+    let instead = match new.instance_key {
+        Some(_) => "stands for another instance",
+        None => "accepts any instance of the image",
+    };
+    Some(format!(
+        "warning: this replaces the pin {pin} (of {}): from then on the profile {instead}",
+        old.url
+    ))
 }
 
 fn list(environment: &Environment) -> Result<Shown, Failure> {

@@ -1,6 +1,7 @@
 //! `profile export`, `import`, `list` and `show`.
 
 use super::*;
+use std::path::Path;
 
 /// A profile that was saved from a host, and the folder that it lies in.
 async fn saved(folder: &Folder) -> (Host, PathBuf) {
@@ -53,6 +54,30 @@ async fn an_exported_profile_has_no_key_file_and_verifies_for_a_colleague() {
     assert_eq!(names, ["default", "other"]);
     let shown = human(&line("profile show other", &colleague).ok().unwrap());
     assert!(shown.contains("SIMULATED") && shown.contains(&host.url.to_string()), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_over_a_profile_says_which_pin_it_replaces() {
+    let (own, colleague) = (Folder::new(), Folder::new());
+    let ((first, first_path), (second, second_path)) = (saved(&own).await, {
+        let other = Folder::new();
+        let (host, path) = saved(&other).await;
+        (host, {
+            let kept = own.join("second.json");
+            fs::copy(path, &kept).unwrap();
+            kept
+        })
+    });
+    let import = |path: &Path, more: &str| {
+        json(
+            &line(&format!("profile import {} --yes {more}", path.display()), &colleague)
+                .ok()
+                .unwrap(),
+        )
+    };
+    assert_eq!(import(&first_path, "")["replacedPin"], Value::Null);
+    assert_eq!(import(&second_path, "--force")["replacedPin"], first.instance_key().to_string());
+    assert_eq!(import(&second_path, "--force")["replacedPin"], second.instance_key().to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
