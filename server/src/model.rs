@@ -2,6 +2,7 @@
 //! for the client; whoever calls it knows the field's name.
 
 mod accounts;
+pub mod use_only;
 
 use crate::access::{Permissions, Scope};
 use crate::secret::{RandomError, SecretBytes, random_array};
@@ -15,6 +16,7 @@ use std::marker::PhantomData;
 use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
+pub use use_only::{HeaderName, HostName, UseOnly};
 
 /// The rule that an input breaks, readable by the client: "must be 1 to 100 characters".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -450,6 +452,8 @@ pub struct Secret {
     pub revision: Revision,
     /// The values that are kept, oldest first; the last one is `version`.
     pub versions: Vec<VersionInfo>,
+    /// Where the value may go, if nobody may read it.
+    pub use_only: Option<UseOnly>,
 }
 
 impl Secret {
@@ -483,6 +487,8 @@ pub struct NewSecret {
     pub tags: Tags,
     /// The expiry.
     pub expires_at: Option<Timestamp>,
+    /// Where the value may go, if nobody may read it.
+    pub use_only: Option<UseOnly>,
 }
 
 /// What to do with a field that may be absent.

@@ -30,4 +30,5 @@ mod rules;
 mod run;
 mod secrets;
 mod stateful;
+mod use_only;
 mod wire;

@@ -40,7 +40,7 @@ pub struct Object {
 
 enum Json {
     Null,
-    Boolean,
+    Boolean(bool),
     Integer(u64),
     Number,
     Text(Zeroizing<String>),
@@ -121,6 +121,17 @@ impl Object {
     /// 400 where it is absent, `null`, of another type, negative or over 64 bits.
     pub fn required_integer(&mut self, name: &str) -> Result<u64, ApiError> {
         required(name, self.integer(name)?)
+    }
+
+    /// Takes a boolean out.
+    ///
+    /// # Errors
+    /// 400 where it is of another type.
+    pub fn boolean(&mut self, name: &str) -> Result<Sent<bool>, ApiError> {
+        self.typed(name, "must be true or false", |json| match json {
+            Json::Boolean(value) => Some(value),
+            _ => None,
+        })
     }
 
     /// Takes an integer out.
@@ -262,8 +273,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Boolean)
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Boolean(value))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
@@ -429,6 +440,13 @@ mod tests {
         for number in ["-1", "1.0", "1e2", "18446744073709551616", "\"1\""] {
             assert_eq!(wrong(&format!("{{\"count\":{number}}}"), "count"), integer, "{number}");
         }
+        let boolean = |body: &str| parse(body).boolean("value").map(Sent::optional);
+        let neither = ApiError::field("value", "must be true or false");
+        for other in ["1", "0", "\"true\"", "[]"] {
+            assert_eq!(boolean(&format!("{{\"value\":{other}}}")), Err(neither.clone()), "{other}");
+        }
+        assert_eq!(boolean(r#"{"value":true}"#), Ok(Some(true)));
+        assert_eq!(boolean(r#"{"value":null}"#), Ok(None));
         let list = Some(ApiError::field("list", "must be a list of strings"));
         assert_eq!(wrong(r#"{"list":["a",1]}"#, "list"), list);
         let tags = |body: &str, known: &[&str]| {

@@ -50,6 +50,7 @@ struct Body {
     properties: Map<String, Value>,
     required: Vec<&'static str>,
     properties_min: usize,
+    other: Option<Box<Body>>,
 }
 
 /// The document's schemas, by name.
@@ -175,7 +176,7 @@ fn either_header() -> Value {
 impl Body {
     fn new(fields: &'static [&'static str]) -> Self {
         let (described, properties, required) = (Vec::new(), Map::new(), Vec::new());
-        Body { fields, described, properties, required, properties_min: 0 }
+        Body { fields, described, properties, required, properties_min: 0, other: None }
     }
 
     fn required(mut self, name: &'static str, schema: Value) -> Self {
@@ -203,6 +204,11 @@ impl Body {
         Body { properties_min: 1, ..self }
     }
 
+    /// Either this one or the other.
+    fn or(self, other: Body) -> Self {
+        Body { other: Some(Box::new(other)), ..self }
+    }
+
     fn to_json(&self) -> Value {
         json!({"required": true, "content": {"application/json": {"schema": self.schema()}}})
     }
@@ -217,7 +223,10 @@ impl Body {
         if self.properties_min > 0 {
             schema["minProperties"] = json!(self.properties_min);
         }
-        schema
+        match &self.other {
+            Some(other) => json!({"anyOf": [schema, other.schema()]}),
+            None => schema,
+        }
     }
 }
 

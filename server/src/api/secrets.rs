@@ -13,8 +13,8 @@ use super::{Answer, store_failure};
 use crate::access::{Admin, Grant, Read, Reveal, Scope, Write};
 use crate::limits;
 use crate::model::{
-    Change, Description, Field, KeyId, NamePrefix, NewSecret, Page, Revealed, Secret, SecretId,
-    SecretName, SecretValue, Tags, Timestamp, Version, VersionInfo,
+    Change, Description, Field, HeaderName, HostName, KeyId, NamePrefix, NewSecret, Page, Revealed,
+    Secret, SecretId, SecretName, SecretValue, Tags, Timestamp, UseOnly, Version, VersionInfo,
 };
 use crate::store::{
     CreateSecretError, DeleteSecretError, ReadError, RollbackSecretError, UpdateSecretError,
@@ -45,6 +45,9 @@ pub(super) struct Metadata<'s> {
     tags: &'s Tags,
     expires_at: Option<Timestamp>,
     expired: bool,
+    use_only: bool,
+    allowed_hosts: Option<&'s [HostName]>,
+    allowed_header: Option<&'s HeaderName>,
 }
 
 /// A page of secrets.
@@ -86,7 +89,16 @@ struct Kept {
 /// Parameters of [`list`].
 pub(super) const LIST: &[&str] = &["limit", "offset", "prefix", "detail"];
 /// Fields of [`create`].
-pub(super) const CREATE: &[&str] = &["name", "value", "description", "tags", "expiresAt"];
+pub(super) const CREATE: &[&str] = &[
+    "name",
+    "value",
+    "description",
+    "tags",
+    "expiresAt",
+    "useOnly",
+    "allowedHosts",
+    "allowedHeader",
+];
 /// Fields of [`update`].
 pub(super) const UPDATE: &[&str] = &["value", "description", "tags", "expiresAt"];
 /// Fields of [`rollback`].
@@ -137,7 +149,11 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let description = set(description(&mut fields)?);
     let tags = set(tags(&mut fields)?).unwrap_or_default();
     let expires_at = set(expires_at(&mut fields)?);
-    let new = NewSecret { name, value, description, tags, expires_at };
+    let use_only = use_only(&mut fields)?;
+    if use_only.is_some() {
+        ruled("value", UseOnly::check(&value))?;
+    }
+    let new = NewSecret { name, value, description, tags, expires_at, use_only };
     let created = call.serving.store.create_secret(act, new).await;
     let secret = created.map_err(|error| match error {
         CreateSecretError::OutsideScope => {
@@ -195,6 +211,9 @@ fn find(call: &Call<'_>, grant: &Grant<Read>) -> Result<Secret, ApiError> {
 fn read_error(call: &Call<'_>, error: &ReadError) -> ApiError {
     match error {
         ReadError::NotFound => ApiError::NotFound,
+        ReadError::UseOnly => ApiError::Forbidden(
+            "The secret is use-only: its value leaves in the requests of functions alone.".into(),
+        ),
         ReadError::Store(failure) => store_failure(call.serving, failure),
     }
 }
@@ -223,6 +242,7 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let secret = updated.map_err(|error| match error {
         UpdateSecretError::NotFound => ApiError::NotFound,
         UpdateSecretError::RevisionMismatch { .. } => ApiError::PreconditionFailed,
+        UpdateSecretError::Value { issue } => ApiError::field("value", issue.to_string()),
         UpdateSecretError::Store(failure) => store_failure(call.serving, &failure),
     })?;
     Ok(metadata(StatusCode::OK, &secret, call.now))
@@ -280,6 +300,28 @@ fn tags(fields: &mut Object) -> Result<Field<Tags>, ApiError> {
 /// A time in `expiresAt`; one that is past already is allowed.
 fn expires_at(fields: &mut Object) -> Result<Field<Timestamp>, ApiError> {
     field("expiresAt", fields.text("expiresAt")?, |text| text.parse())
+}
+
+/// Where a use-only secret's value may go: all three fields, or none.
+fn use_only(fields: &mut Object) -> Result<Option<UseOnly>, ApiError> {
+    let hosts = fields.texts("allowedHosts")?.optional();
+    let header = fields.text("allowedHeader")?.optional();
+    if !fields.boolean("useOnly")?.optional().unwrap_or(false) {
+        let stray = [("allowedHosts", hosts.is_some()), ("allowedHeader", header.is_some())];
+        return match stray.iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                Err(ApiError::field(name, "is for use-only secrets (useOnly: true)"))
+            }
+            None => Ok(None),
+        };
+    }
+    let needed = |name| ApiError::field(name, "is required of a use-only secret");
+    let hosts = hosts.ok_or_else(|| needed("allowedHosts"))?;
+    let hosts = hosts.into_iter().map(HostName::parse).collect::<Result<_, _>>();
+    let hosts: Vec<HostName> = ruled("allowedHosts", hosts)?;
+    let header = header.ok_or_else(|| needed("allowedHeader"))?;
+    let header = ruled("allowedHeader", HeaderName::parse(header.to_string()))?;
+    ruled("allowedHosts", UseOnly::new(hosts, header)).map(Some)
 }
 
 fn field<S, T>(
@@ -342,6 +384,9 @@ impl<'s> Metadata<'s> {
             tags: &secret.tags,
             expires_at: secret.expires_at,
             expired: secret.is_expired(now),
+            use_only: secret.use_only.is_some(),
+            allowed_hosts: secret.use_only.as_ref().map(UseOnly::hosts),
+            allowed_header: secret.use_only.as_ref().map(UseOnly::header),
         }
     }
 }

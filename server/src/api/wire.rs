@@ -5,7 +5,9 @@ use serde::{Serialize, Serializer};
 
 use crate::access::{Glob, Permission};
 use crate::audit::{Action, PeerAddress, RequestId};
-use crate::model::{Description, Id, IdKind, Label, SecretName, Tags, Timestamp, Version};
+use crate::model::{
+    Description, HeaderName, HostName, Id, IdKind, Label, SecretName, Tags, Timestamp, Version,
+};
 
 macro_rules! written_as_text {
     ($($type:ty),* $(,)?) => {$(
@@ -17,7 +19,17 @@ macro_rules! written_as_text {
     )*};
 }
 
-written_as_text!(Action, Description, Glob, Label, Permission, RequestId, SecretName);
+written_as_text!(
+    Action,
+    Description,
+    Glob,
+    HeaderName,
+    HostName,
+    Label,
+    Permission,
+    RequestId,
+    SecretName,
+);
 
 impl<K: IdKind> Serialize for Id<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

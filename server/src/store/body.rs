@@ -6,8 +6,9 @@ use crate::audit::{Event, PeerAddress, RequestId};
 use crate::keys::TokenHash;
 use crate::limits::VERSIONS_KEPT_MAX;
 use crate::model::{
-    AccountId, ApiKey, Description, Id, IdKind, IdSequence, KeyId, Label, Quotas, Resource,
-    Revision, Secret, SecretId, SecretName, SecretValue, Tags, Timestamp, Version, VersionInfo,
+    AccountId, ApiKey, Description, HeaderName, HostName, Id, IdKind, IdSequence, KeyId, Label,
+    Quotas, Resource, Revision, Secret, SecretId, SecretName, SecretValue, Tags, Timestamp,
+    UseOnly, Version, VersionInfo,
 };
 use crate::secret::{KeyBytes, SecretBytes};
 use crate::store::StoreLimits;
@@ -25,13 +26,17 @@ pub(super) trait Body: Encode<()> + for<'b> Decode<'b, ()> {
     const KIND: Kind;
     /// The version of its fields.
     const VERSION: u8;
+    /// The oldest version that still opens: what it wrote, this one writes too where the new fields
+    /// are absent.
+    const OLDEST: u8 = Self::VERSION;
 }
 
 macro_rules! bodies {
-    ($($body:ident: $kind:ident $version:literal),* $(,)?) => {
+    ($($body:ident: $kind:ident $version:literal $(from $oldest:literal)?),* $(,)?) => {
         $(impl Body for $body {
             const KIND: Kind = Kind::$kind;
             const VERSION: u8 = $version;
+            $(const OLDEST: u8 = $oldest;)?
         })*
 
         /// Kind and version of every body, for [`crate::fuzzing`].
@@ -69,7 +74,7 @@ bodies! {
     StateBodyV1: State 1,
     StateBody: State 2,
     KeyBody: ApiKey 1,
-    SecretBody: Secret 1,
+    SecretBody: Secret 2 from 1,
     ValueBody: Value 1,
     NameBody: Name 1,
     AuditBody: Audit 1,
@@ -233,6 +238,17 @@ pub(super) struct SecretBody {
     pub(super) revision: Revision,
     #[n(7)]
     pub(super) versions: Versions,
+    #[n(8)]
+    pub(super) use_only: Option<UseOnly>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct UseOnlyBody {
+    #[n(0)]
+    hosts: Vec<HostName>,
+    #[n(1)]
+    header: HeaderName,
 }
 
 /// A version that is kept.
@@ -339,6 +355,7 @@ impl SecretBody {
             expires_at,
             revision,
             versions,
+            use_only,
         } = self;
         Secret {
             id,
@@ -351,6 +368,7 @@ impl SecretBody {
             version: versions.newest().version,
             revision,
             versions: versions.0.into_iter().map(VersionInfo::from).collect(),
+            use_only,
         }
     }
 }
@@ -461,6 +479,12 @@ cbor_as! {
     IdSequence: |own| bytes(&own.0), |decoder| array(decoder).map(Self);
     SecretName: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
     Description: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
+    HostName: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
+    HeaderName: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
+    UseOnly: |own| encode(UseOnlyBody::from(own)), |decoder| {
+        let UseOnlyBody { hosts, header } = decoder.decode()?;
+        Self::new(hosts, header).map_err(refused)
+    };
     Label: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
     RequestId: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
     Version: |own| u64(own.0), |decoder| decoder.u64().map(Self);
@@ -529,6 +553,12 @@ impl From<VersionBody> for VersionInfo {
     fn from(body: VersionBody) -> Self {
         let VersionBody { version, created_at, created_by, bytes: _ } = body;
         Self { version, created_at, created_by }
+    }
+}
+
+impl From<&UseOnly> for UseOnlyBody {
+    fn from(of: &UseOnly) -> Self {
+        Self { hosts: of.hosts().to_vec(), header: of.header().clone() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why the store's verbs did not do what they were asked.
 
-use crate::model::{Resource, Revision, Version};
+use crate::model::{Issue, Resource, Revision, Version};
 
 /// The store itself failed, or the caller's key is gone: what every verb may answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,9 @@ verb_error! {
         /// No such object for this key.
         #[error("not found")]
         NotFound,
+        /// It is the value of a use-only secret, which nobody reads.
+        #[error("the secret is use-only")]
+        UseOnly,
     }
 }
 
@@ -88,6 +91,12 @@ verb_error! {
 verb_error! {
     /// Why a secret was not updated.
     UpdateSecretError {
+        /// The value breaks a rule of use-only ones.
+        #[error("the value {issue}")]
+        Value {
+            /// The rule.
+            issue: Issue
+        },
         /// No such secret for this key.
         #[error("not found")]
         NotFound,

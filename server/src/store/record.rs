@@ -95,7 +95,7 @@ pub(super) struct Address<B> {
 }
 
 impl<B: Body> Address<B> {
-    fn new(account: AccountId, rest: &[u8]) -> Self {
+    pub(super) fn new(account: AccountId, rest: &[u8]) -> Self {
         Self { account, key: engine_key(account, B::KIND, rest), body: PhantomData }
     }
 
@@ -110,11 +110,11 @@ impl<B: Body> Address<B> {
     }
 
     /// Context of the record's key and associated data of its cipher.
-    fn context(&self, header: &Header) -> Vec<u8> {
+    fn context(&self, header: &Header, body_version: u8) -> Vec<u8> {
         list(&[
             label::RECORD,
             &[FORMAT],
-            &[B::VERSION],
+            &[body_version],
             &Header::FORMAT.to_be_bytes(),
             &header.store_id.0,
             TABLE.as_bytes(),
@@ -245,7 +245,7 @@ pub(super) fn seal<B: Body>(
     prefix[..2].copy_from_slice(&[FORMAT, B::VERSION]);
     prefix[2..].copy_from_slice(&salt);
     write_plaintext(address, body, body_bytes, plaintext).ok_or(CryptoError::Cipher)?;
-    let context = address.context(header);
+    let context = address.context(header, B::VERSION);
     let tag = root.record_key(&salt, &context).seal(&context, plaintext)?;
     tag_bytes.copy_from_slice(tag.as_ref());
     Ok(std::mem::take(&mut record))
@@ -293,8 +293,11 @@ fn open_checked<B: Body>(
         return None;
     }
     let (prefix, sealed) = record.split_first_chunk::<PREFIX_BYTES>()?;
-    let salt = prefix.strip_prefix(&[FORMAT, B::VERSION])?.try_into().ok()?;
-    let context = address.context(header);
+    let (version, salt) = prefix.strip_prefix(&[FORMAT])?.split_first()?;
+    if !(B::OLDEST..=B::VERSION).contains(version) {
+        return None;
+    }
+    let (salt, context) = (salt.try_into().ok()?, address.context(header, *version));
     let mut sealed = Zeroizing::new(sealed.to_vec());
     let plaintext = root.record_key(salt, &context).open(&context, &mut sealed).ok()?;
     read_plaintext(address, plaintext)
@@ -439,7 +442,7 @@ mod tests {
         let opened = open(&header, &key, &address, &record).unwrap();
         assert_eq!((opened.secrets, opened.keys, opened.lasting_admins), (1, 2, 3));
         assert_eq!(opened.quotas, Quotas { api_keys: Some(4), ..Quotas::default() });
-        let context = address.context(&header);
+        let context = address.context(&header, StateBody::VERSION);
         let salt = <[u8; 32]>::try_from(&record[2..34]).unwrap();
         let resealed = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut plaintext = record[34..].to_vec();

@@ -4,7 +4,7 @@ use crate::access::{Grant, Right, Scope};
 use crate::audit::{Act, Action, Object};
 use crate::model::{
     Change, Id, NewSecret, Page, Resource, Revealed, Revision, Secret, SecretId, SecretName,
-    SecretPage, Timestamp, Version,
+    SecretPage, Timestamp, UseOnly, Version,
 };
 use crate::store::audit::note;
 use crate::store::body::{NameBody, SecretBody, StateBody, ValueBody, VersionBody, Versions};
@@ -73,6 +73,9 @@ pub(super) fn value<R: Right>(
 ) -> Result<Revealed, ReadError> {
     let account = access.account_of(&act.by)?;
     let body = find_current(access, &account, act, id)?.ok_or(ReadError::NotFound)?;
+    if body.use_only.is_some() {
+        return Err(ReadError::UseOnly);
+    }
     check_name(access, &account, id, &body)?;
     let version = version.unwrap_or(body.versions.newest().version);
     if !body.versions.has(version) {
@@ -83,7 +86,7 @@ pub(super) fn value<R: Right>(
 }
 
 /// Records that a value leaves, if the secret still stands, and still has the version. A version's
-/// value never changes, so what was opened is what is recorded.
+/// value never changes, nor whether it is use-only, so what was opened is what is recorded.
 pub(super) fn reveal<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
@@ -164,7 +167,7 @@ pub(super) fn create<R: Right>(
     act: &Act<Grant<R>>,
     new: NewSecret,
 ) -> Result<Secret, CreateSecretError> {
-    let NewSecret { name, value, description, tags, expires_at } = new;
+    let NewSecret { name, value, description, tags, expires_at, use_only } = new;
     let Act { by: grant, origin: _, now } = act;
     let now = *now;
     if !grant.scope().reaches(&name) {
@@ -193,6 +196,7 @@ pub(super) fn create<R: Right>(
         expires_at,
         revision: Revision(1),
         versions: Versions::first(now, grant.key(), bytes),
+        use_only,
     };
     let version = body.versions.newest().version;
     let index = NameBody { name: body.name.clone(), secret: id };
@@ -221,6 +225,9 @@ pub(super) fn update<R: Right>(
     let Change { value, description, tags, expires_at } = change;
     let version = match value {
         Some(value) => {
+            if body.use_only.is_some() {
+                UseOnly::check(&value).map_err(|issue| UpdateSecretError::Value { issue })?;
+            }
             let value = ValueBody { value };
             Some(add_version(access, changes, &account, (id, &mut body), &value, act)?)
         }

@@ -14,6 +14,7 @@ mod quotas;
 mod race;
 mod room;
 mod upgrade;
+mod use_only;
 mod work;
 
 use super::*;
@@ -76,8 +77,9 @@ fn value(text: &str) -> SecretValue {
 }
 
 fn new_secret(secret: &str, text: &str) -> NewSecret {
-    let (description, tags, expires_at) = (None, Tags::default(), None);
-    NewSecret { name: name(secret), value: value(text), description, tags, expires_at }
+    let (description, tags) = (None, Tags::default());
+    let (name, value) = (name(secret), value(text));
+    NewSecret { name, value, description, tags, expires_at: None, use_only: None }
 }
 
 fn new_value(text: &str) -> Change {

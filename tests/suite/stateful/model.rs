@@ -60,7 +60,8 @@ impl Secret {
         let Secret { id, name, description, expires_at, created_at, updated_at, .. } = self;
         json!({"id": id, "name": name, "description": description, "createdAt": created_at,
             "updatedAt": updated_at, "version": self.newest().number, "tags": {},
-            "expiresAt": expires_at, "expired": self.is_expired()})
+            "expiresAt": expires_at, "expired": self.is_expired(),
+            "useOnly": false, "allowedHosts": null, "allowedHeader": null})
     }
 
     pub fn item(&self) -> Value {

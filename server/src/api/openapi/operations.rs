@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::evidence::base64;
 use super::schemas::{
-    GlobList, IfMatch, NonceText, PermissionList, PublicKeyText, SignatureText, page_limit,
-    page_offset,
+    GlobList, IfMatch, NonceText, PermissionList, PublicKeyText, SignatureText, UseOnlyValueText,
+    page_limit, page_offset,
 };
 use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
@@ -19,8 +19,8 @@ use crate::audit::Action;
 use crate::limits;
 use crate::metrics::Text;
 use crate::model::{
-    Description, Label, NamePrefix, Overlap, Resource, SecretName, SecretValue, Tags, Timestamp,
-    Version,
+    Description, HeaderName, HostName, Label, NamePrefix, Overlap, Resource, SecretName,
+    SecretValue, Tags, Timestamp, Version, use_only,
 };
 use crate::phase::Phase;
 
@@ -109,7 +109,11 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
             .takes(
                 secret_fields(secrets::CREATE, schemas)
                     .required("name", schemas.of::<SecretName>())
-                    .required("value", schemas.of::<SecretValue>()),
+                    .required("value", schemas.of::<SecretValue>())
+                    .optional("useOnly", json!({"enum": [false, null]}))
+                    .optional("allowedHosts", json!({"type": "null"}))
+                    .optional("allowedHeader", json!({"type": "null"}))
+                    .or(use_only_secret(schemas)),
             )
             .answers(201, schemas.answer::<secrets::Metadata<'_>>())
             .with_header("Location")
@@ -227,6 +231,20 @@ fn secret_fields(fields: &'static [&'static str], schemas: &mut Schemas) -> Body
         .nullable("description", schemas.of::<Description>())
         .nullable("tags", schemas.of::<Tags>())
         .nullable("expiresAt", schemas.of::<Timestamp>())
+}
+
+/// A secret whose value nobody reads.
+fn use_only_secret(schemas: &mut Schemas) -> Body {
+    let hosts = json!({
+        "type": "array", "items": schemas.of::<HostName>(),
+        "minItems": 1, "maxItems": use_only::HOSTS_MAX, "uniqueItems": true,
+    });
+    secret_fields(secrets::CREATE, schemas)
+        .required("name", schemas.of::<SecretName>())
+        .required("value", schemas.of::<UseOnlyValueText>())
+        .required("useOnly", json!({"enum": [true]}))
+        .required("allowedHosts", hosts)
+        .required("allowedHeader", schemas.of::<HeaderName>())
 }
 
 /// A page of items or, with `detail=full`, of whole secrets.

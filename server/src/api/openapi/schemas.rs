@@ -11,9 +11,10 @@ use crate::access::{Glob, Globs, Permission, Token};
 use crate::audit::{Action, PeerAddress, RequestId};
 use crate::limits;
 use crate::model::{
-    AccountId, DESCRIPTION_CHARS_MAX, Description, ID_BYTES, IdKind, KeyId, Label, NAME_CHARS_MAX,
-    NamePrefix, OfAccount, OfKey, OfSecret, Overlap, Revision, SecretId, SecretName, SecretValue,
-    TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX, TAGS_MAX, Tags, Timestamp, VALUE_BYTES_MAX, Version,
+    AccountId, DESCRIPTION_CHARS_MAX, Description, HeaderName, HostName, ID_BYTES, IdKind, KeyId,
+    Label, NAME_CHARS_MAX, NamePrefix, OfAccount, OfKey, OfSecret, Overlap, Revision, SecretId,
+    SecretName, SecretValue, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX, TAGS_MAX, Tags, Timestamp,
+    VALUE_BYTES_MAX, Version, use_only,
 };
 
 /// A bearer key.
@@ -28,6 +29,8 @@ pub struct StoreIdText;
 pub struct ReportText;
 /// A TCB's components.
 pub struct TcbObject;
+/// The value of a use-only secret.
+pub struct UseOnlyValueText;
 /// A nonce.
 pub struct NonceText;
 /// What `If-Match` takes.
@@ -70,6 +73,14 @@ described! {
         "type": "string", "format": "password", "minLength": 1, "maxLength": VALUE_BYTES_MAX,
         "description": format!("1 to {VALUE_BYTES_MAX} bytes of UTF-8"),
     });
+    UseOnlyValueText as "UseOnlyValue": json!({
+        "type": "string", "format": "password", "pattern": "^[!-~]+$",
+        "minLength": use_only::VALUE_CHARS_MIN, "maxLength": use_only::VALUE_CHARS_MAX,
+    });
+    HostName as "HostName": json!({
+        "type": "string", "pattern": HOST, "minLength": 3, "maxLength": use_only::HOST_CHARS_MAX,
+    });
+    HeaderName as "HeaderName": text(&header_pattern(), 1, use_only::HEADER_CHARS_MAX);
     Tags as "Tags": json!({
         "type": "object",
         "maxProperties": TAGS_MAX,
@@ -126,10 +137,27 @@ described! {
     });
 }
 
+const HOST: &str =
+    "^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$";
 const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]*$";
 const TIME: &str = "^(?:19[7-9][0-9]|[2-9][0-9]{3})-\
     (?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|\
     02-(?:0[1-9]|[12][0-9]))T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$";
+
+/// A header's name, in any case, that is not the server's own.
+fn header_pattern() -> String {
+    let any_case = |name: &str| -> String {
+        let both = |letter: char| match letter {
+            '-' => "-".to_owned(),
+            letter => format!("[{}{letter}]", letter.to_ascii_uppercase()),
+        };
+        name.chars().map(both).collect()
+    };
+    let own = use_only::OWN_HEADERS.iter().map(|name| format!("{}$", any_case(name)));
+    let prefixes = use_only::OWN_HEADER_PREFIXES.iter().map(|prefix| any_case(prefix));
+    let own = own.chain(prefixes).collect::<Vec<_>>().join("|");
+    format!("^(?!{own})[A-Za-z0-9_-]+$")
+}
 
 fn actions() -> Vec<&'static str> {
     Action::ALL.iter().map(|action| action.as_str()).collect()

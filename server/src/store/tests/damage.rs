@@ -50,7 +50,9 @@ fn is_whole_or_says_so(store: &Store, claim: &ClaimAnswer, context: &str) -> boo
                     assert!(text.ends_with(item.name.as_str()), "{context}: {text}");
                 }
                 Err(ReadError::Store(_)) => return false,
-                Err(ReadError::NotFound) => panic!("{context}: a value is as missing"),
+                Err(ReadError::NotFound | ReadError::UseOnly) => {
+                    panic!("{context}: a value is as missing")
+                }
             }
         }
     }
@@ -307,7 +309,9 @@ fn use_up(store: &Store, claim: &ClaimAnswer, runtime: &Runtime, context: &str) 
         match value_of(store, &admin, item.id, None, 9) {
             Ok(value) => assert!(value.expose().ends_with(item.name.as_str().as_bytes())),
             Err(ReadError::Store(failure)) => fine(&failure),
-            Err(ReadError::NotFound) => panic!("{context}: a listed secret is missing"),
+            Err(ReadError::NotFound | ReadError::UseOnly) => {
+                panic!("{context}: a listed secret is missing")
+            }
         }
         let change = new_value(&format!("another value of {}", item.name.as_str()));
         let update = store.update_secret(act(&admin, 9), item.id, change, None);
