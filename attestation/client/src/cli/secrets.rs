@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::answer::{self, items, json_of, number, text, time};
 use crate::cli::args::{
-    CreateSecret, Delete, ListSecrets, Object, RollbackSecret, Secrets, UpdateSecret,
+    CreateSecret, Delete, ListSecrets, Object, RollbackSecret, Secrets, UpdateSecret, UseOnly,
 };
 use crate::cli::confirm::confirm;
 use crate::cli::lookup::{SECRETS, find, percent_encode};
@@ -77,7 +77,8 @@ const DETAILED: [Column; 8] = [
 ];
 
 async fn create(command: &CreateSecret, mut session: Session) -> Result<Shown, Failure> {
-    let CreateSecret { name, source, description, tags, expires_at, stray } = command;
+    let CreateSecret { name, source, description, tags, expires_at, use_only, stray } = command;
+    let UseOnly { use_only, allow_hosts, header } = use_only;
     value::refuse_stray(stray, "secrets create")?;
     let tags = tag_object(tags)?;
     let value = value::read(source)?;
@@ -92,6 +93,11 @@ async fn create(command: &CreateSecret, mut session: Session) -> Result<Shown, F
     }
     if let Some(time) = expires_at {
         body.field("expiresAt", &json!(time.ahead(system_time()).to_string()));
+    }
+    if *use_only {
+        body.field("useOnly", &json!(true));
+        body.field("allowedHosts", &json!(allow_hosts));
+        body.field("allowedHeader", &json!(header));
     }
     let body = Some(body.finish());
     let answer = session.call(Method::POST, SECRETS, body, None, StatusCode::CREATED).await?;
@@ -206,12 +212,22 @@ fn metadata(session: &Session, answer: &Answer, done: &str) -> Result<Shown, Fai
     fields.extend([("created", time(&body, "createdAt")), ("updated", time(&body, "updatedAt"))]);
     fields.extend([("expires", answer::expiry(&body)), ("tags", tags(&body))]);
     fields.push(("description", text(&body, "description")));
+    if body["useOnly"] == true {
+        fields.push(("use-only", use_only(&body)));
+    }
     let mut page = Page::new();
     if !done.is_empty() {
         let name = printable(body["name"].as_str().unwrap_or_default());
         page = page.hint(format!("{done} {name}")).essential(vec![text(&body, "id")]);
     }
     Ok(session.shown(page.fields(fields), answer))
+}
+
+fn use_only(object: &Value) -> Cell {
+    let hosts = object["allowedHosts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
+    let header = object["allowedHeader"].as_str().unwrap_or("?");
+    format!("in {header}, to {}", hosts.join(", ")).into()
 }
 
 fn tags(object: &Value) -> Cell {

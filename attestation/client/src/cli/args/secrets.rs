@@ -81,7 +81,23 @@ pub(crate) struct CreateSecret {
     #[arg(long, value_name = "TIME")]
     pub(crate) expires_at: Option<Moment>,
     #[command(flatten)]
+    pub(crate) use_only: UseOnly,
+    #[command(flatten)]
     pub(crate) stray: Stray,
+}
+
+/// Where the value of a secret that nobody may read is sent by functions; can't be changed later.
+#[derive(Args, Debug)]
+pub(crate) struct UseOnly {
+    /// Let nobody read the value: functions send it, in one header, to the hosts named here. For good
+    #[arg(long, requires_all = ["allow_hosts", "header"])]
+    pub(crate) use_only: bool,
+    /// With --use-only: a host that the value may be sent to, like api.example.com; may be repeated
+    #[arg(long = "allow-host", value_name = "HOST", requires = "use_only")]
+    pub(crate) allow_hosts: Vec<String>,
+    /// With --use-only: the header that the value is sent in
+    #[arg(long, value_name = "NAME", requires = "use_only")]
+    pub(crate) header: Option<String>,
 }
 
 #[derive(Args, Debug)]
