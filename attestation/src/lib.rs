@@ -31,6 +31,7 @@ pub mod limits;
 pub mod measure;
 pub mod policy;
 pub mod product;
+pub mod receipt;
 pub mod reference;
 pub mod report;
 pub mod roots;

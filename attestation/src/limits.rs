@@ -103,3 +103,12 @@ pub const INPUT_NAME_BYTES_MAX: usize = 256;
 
 /// Text from a server in messages: as much as fits on a few lines.
 pub const ERROR_TEXT_CHARACTERS_MAX: usize = 400;
+
+/// A secret's name, per the API.
+pub const SECRET_NAME_BYTES_MAX: usize = 100;
+
+/// Secrets that one execution can read: an instance ends an execution that asks for more.
+pub const SECRETS_READ_MAX: usize = 1_000;
+
+/// A receipt: its secrets with 160 bytes each, indented, and the rest, which is under 2 KiB.
+pub const RECEIPT_BYTES_MAX: usize = 262_144;

@@ -11,6 +11,7 @@ mod evidence {
     mod firmware;
     mod judgement;
     mod launch;
+    mod receipts;
     mod scene;
     mod texts;
     mod vectors;

@@ -10,6 +10,7 @@ use neo_secrets_attestation::binding::{
 };
 use neo_secrets_attestation::evidence::Claims;
 use neo_secrets_attestation::measure::{KernelHashes, Launch, Shape};
+use neo_secrets_attestation::receipt::{Expectations, Expected, Sha256Digest, SignedReceipt};
 use serde_json::{Value, json};
 
 use crate::evidence::scene::{self, sign};
@@ -111,6 +112,31 @@ fn signatures() {
         BASE64.decode(instance["signature"].as_str().unwrap().as_bytes()).unwrap().len(),
         64
     );
+}
+
+#[test]
+fn receipts() {
+    let vectors = file("receipts.json", "receipts");
+    let sha256 = |value: &Value| Sha256Digest::of(value.as_str().unwrap().as_bytes());
+    assert_eq!(list(&vectors["cases"]).len(), 3);
+    for vector in list(&vectors["cases"]) {
+        let signed = SignedReceipt::parse(vector["receipt"].to_string().as_bytes()).unwrap();
+        assert_eq!(json!(signed), vector["receipt"], "{}", vector["name"]);
+        let message = signed.receipt.message();
+        assert_eq!(message, bytes(&vector["message"]), "{}", vector["name"]);
+        let (key, signature) = sign(array(&vectors["seed"]), &message);
+        assert_eq!(key.to_string(), vectors["publicKey"]);
+        assert_eq!(signature, signed.signature, "{}", vector["name"]);
+        let expectations = Expectations {
+            store_id: signed.receipt.store_id,
+            function_id: Expected::Exactly(signed.receipt.function_id),
+            code_sha256: Expected::Exactly(sha256(&vectors["code"])),
+            params_sha256: Expected::Exactly(sha256(&vector["params"])),
+            result_sha256: Expected::Exactly(sha256(&vector["result"])),
+        };
+        let verified = signed.clone().verify(&key, &expectations).unwrap();
+        assert_eq!(*verified.receipt(), signed.receipt);
+    }
 }
 
 #[test]
