@@ -22,7 +22,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     Target { name: "report", check: evidence::report },
     Target { name: "evidence", check: evidence::document },
     Target { name: "chain", check: evidence::chain },
@@ -36,6 +36,7 @@ pub const TARGETS: [Target; 22] = [
     Target { name: "config", check: files::config },
     Target { name: "profile", check: files::profile },
     Target { name: "firmware", check: files::firmware },
+    Target { name: "receipt", check: evidence::receipt },
     Target { name: "record", check: store::record },
     Target { name: "record-body", check: store::record_body },
     Target { name: "slots", check: store::slots },

@@ -4,13 +4,15 @@ use std::sync::LazyLock;
 
 use neo_secrets_attestation::appraise::{Channel, Pin};
 use neo_secrets_attestation::binding::{Exporter, Nonce};
+use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::endorsements::Endorsements;
-use neo_secrets_attestation::evidence::{BatchBody, Document};
+use neo_secrets_attestation::evidence::{BatchBody, Document, StoreId};
 use neo_secrets_attestation::exchange::{Exchange, Refusal, Trust};
 use neo_secrets_attestation::explain::explain;
 use neo_secrets_attestation::fuzzing;
 use neo_secrets_attestation::limits;
 use neo_secrets_attestation::policy::Policy;
+use neo_secrets_attestation::receipt::{Expectations, Expected, ReceiptError, SignedReceipt};
 use neo_secrets_attestation::reference::ReferenceValues;
 use neo_secrets_attestation::report::{Cpuid, KeyInfo, Mitigations, Report, SigningKey};
 use neo_secrets_attestation::roots::Roots;
@@ -219,3 +221,41 @@ pub fn chain(bytes: &[u8]) -> bool {
     }
     verified.is_ok()
 }
+
+/// What the seeds hold that are signed.
+static RECEIPTS: LazyLock<Vec<SignedReceipt>> = LazyLock::new(|| {
+    let seeds = corpus::seeds("receipt").into_iter();
+    let genuine = seeds.filter(|(name, _)| !name.starts_with(corpus::BAD));
+    genuine.map(|(_, seed)| SignedReceipt::parse(&seed).unwrap()).collect()
+});
+
+/// A receipt that is written from what was read reads as the same. It verifies only where a seed
+/// says the same, and under no other key.
+pub fn receipt(bytes: &[u8]) -> bool {
+    let receipt = match SignedReceipt::parse(bytes) {
+        Ok(receipt) => receipt,
+        Err(error) => return refused(&error),
+    };
+    assert!(bytes.len() <= limits::RECEIPT_BYTES_MAX);
+    assert!(receipt.receipt.secrets_read.len() <= limits::SECRETS_READ_MAX);
+    assert_eq!(SignedReceipt::parse(receipt.to_json().as_bytes()).as_ref(), Ok(&receipt));
+    let expectations = Expectations {
+        store_id: StoreId([0x51; 16]),
+        function_id: Expected::Anything,
+        code_sha256: Expected::Anything,
+        params_sha256: Expected::Anything,
+        result_sha256: Expected::Anything,
+    };
+    let other = receipt.clone().verify(&PublicKey([3; 32]), &expectations);
+    assert_eq!(other, Err(ReceiptError::Signature));
+    match receipt.clone().verify(&RECEIPT_KEY, &expectations) {
+        Err(error) => refused(&error),
+        Ok(verified) => RECEIPTS.iter().any(|genuine| genuine.receipt == *verified.receipt()),
+    }
+}
+
+/// That of the seed of 32 bytes 03.
+const RECEIPT_KEY: PublicKey = PublicKey([
+    0xed, 0x49, 0x28, 0xc6, 0x28, 0xd1, 0xc2, 0xc6, 0xea, 0xe9, 0x03, 0x38, 0x90, 0x59, 0x95, 0x61,
+    0x29, 0x59, 0x27, 0x3a, 0x5c, 0x63, 0xf9, 0x36, 0x36, 0xc1, 0x46, 0x14, 0xac, 0x87, 0x37, 0xd1,
+]);

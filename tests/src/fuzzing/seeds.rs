@@ -17,6 +17,9 @@ use neo_secrets_attestation::evidence::{
     BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore, StoreId,
 };
 use neo_secrets_attestation::fuzzing;
+use neo_secrets_attestation::receipt::{
+    ExecutionId, FunctionId, Receipt, SecretRead, Sha256Digest, SignedReceipt,
+};
 use neo_secrets_server::fuzzing::BODIES;
 use neo_secrets_server::platform::Platform;
 use neo_secrets_worker_protocol::{
@@ -105,7 +108,7 @@ fn evidence(machine: &Machine) {
         ("sealed", ClaimPhase::Sealed(Some(store)), 0, 1),
         ("sealed-nameless", ClaimPhase::Sealed(Some(nameless)), 0, 0),
         ("sealed-unknown", ClaimPhase::Sealed(None), 0, 0),
-        ("bad-debug", serving, 1 << 3, 0),
+        ("bad-debug", serving.clone(), 1 << 3, 0),
     ] {
         let claims = Claims {
             tls_spki_sha256: CHANNEL.tls_spki_sha256,
@@ -126,11 +129,41 @@ fn evidence(machine: &Machine) {
         let batch = BatchBody::new(&report, &endorsements(machine), &claims, signature);
         seed("evidence", name, batch.document(&tree.path(leaves.len() - 1).unwrap()));
     }
+    receipts(serving.store_id());
     seed(
         "evidence",
         "bad-error",
         r#"{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Too many"}}"#,
     );
+}
+
+/// Receipts of the store and the key that the evidence claims.
+fn receipts(store_id: Option<StoreId>) {
+    let (pair, _) = ed25519(3);
+    let secret = |name, version: u64| SecretRead::new(name, version.try_into().unwrap()).unwrap();
+    let none = Receipt {
+        store_id: store_id.unwrap(),
+        function_id: FunctionId([0x46; 18]),
+        code_sha256: Sha256Digest::of(b"code"),
+        execution_id: ExecutionId([0x45; 18]),
+        params_sha256: Sha256Digest::of(b""),
+        result_sha256: Sha256Digest::of(b"null"),
+        secrets_read: [].into(),
+        started_at: now(),
+        completed_at: now(),
+    };
+    let secrets_read = [secret("api-key", 1), secret("api-key", 12), secret("b", u64::MAX)].into();
+    let some = Receipt { secrets_read, ..none.clone() };
+    for (name, receipt, label) in
+        [("none", none, 0), ("some", some.clone(), 0), ("bad-label", some, 1)]
+    {
+        let mut message = receipt.message();
+        message[0] ^= label;
+        let mut signer = Signer::new_without_digest(&pair).unwrap();
+        let signature = signer.sign_oneshot_to_vec(&message).unwrap().try_into().unwrap();
+        let signed = SignedReceipt { receipt, signature: Signature(signature) };
+        seed("receipt", name, signed.to_json());
+    }
 }
 
 fn ed25519(byte: u8) -> (PKey<openssl::pkey::Private>, PublicKey) {
