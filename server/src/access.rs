@@ -1,10 +1,13 @@
 //! Who calls, and what they may do: token -> [`Caller`] -> [`Grant`]. The store's verbs take
 //! grants.
 
+mod function_run;
+
 use crate::keys::TokenHash;
 use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, Timestamp, is_name_byte};
 use crate::secret::{KeyBytes, RandomError};
 use data_encoding::BASE64URL_NOPAD;
+pub use function_run::FunctionRun;
 use std::fmt;
 use std::marker::PhantomData;
 use zeroize::Zeroizing;
@@ -423,6 +426,11 @@ impl<R: Right> Grant<R> {
 
     pub(crate) fn token(&self) -> TokenHash {
         self.caller.token
+    }
+
+    /// Whether the key has expired since it authenticated: for what lasts longer than a call.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.caller.expires_at.is_some_and(|end| end <= now)
     }
 
     /// Whether a key that works until `end` (`None`: for ever) works on after this one has expired.

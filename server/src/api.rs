@@ -8,6 +8,9 @@ mod body;
 mod claim;
 mod endorsements;
 pub(crate) mod error;
+mod executions;
+mod fields;
+mod functions;
 mod health;
 pub(crate) mod json;
 mod keys;
@@ -164,11 +167,11 @@ impl Api {
                     return Err(health::unavailable(&phase));
                 };
                 let caller = self.authenticate(request, serving, exchange).await?;
-                let (headers, id) = (request.headers(), found.id);
+                let (headers, ids) = (request.headers(), found.ids);
                 let now = now();
                 let origin = &exchange.origin;
                 let call =
-                    Call { api: self, serving, caller, origin, headers, query, body, id, now };
+                    Call { api: self, serving, caller, origin, headers, query, body, ids, now };
                 keyed.call(call).await
             }
         }

@@ -1,9 +1,10 @@
 //! What the audit log says: who did what to which object, when and from where. Never a value.
 
-use crate::access::{Globs, Grant, OwnerCaller, Permissions, Right, Scope};
+use crate::access::{FunctionRun, Globs, Grant, OwnerCaller, Permissions, Right, Scope};
 use crate::limits::REQUEST_ID_BYTES;
 use crate::model::{
-    AccountId, ApiKey, Issue, KeyId, Label, SecretId, SecretName, Timestamp, Version,
+    AccountId, ApiKey, ContentHash, FunctionId, FunctionName, Issue, KeyId, Label, SecretId,
+    SecretName, Timestamp, Version,
 };
 use data_encoding::BASE64URL_NOPAD;
 use minicbor::{Decode, Encode};
@@ -79,6 +80,19 @@ pub enum Actor {
     /// The owner, by the bearer key.
     #[n(2)]
     Owner(#[n(0)] KeyId),
+    /// A function, invoked by an API key.
+    #[n(3)]
+    Function {
+        /// Its id.
+        #[n(0)]
+        id: FunctionId,
+        /// Of the code that runs.
+        #[n(1)]
+        code_sha256: ContentHash,
+        /// The key that invoked it.
+        #[n(2)]
+        key: KeyId,
+    },
 }
 
 /// What something was done to, as it was called then.
@@ -123,6 +137,19 @@ pub enum Object {
         /// Its name.
         #[n(1)]
         name: Label,
+    },
+    /// A function, with the code that it then had.
+    #[n(4)]
+    Function {
+        /// Its id.
+        #[n(0)]
+        id: FunctionId,
+        /// Its name.
+        #[n(1)]
+        name: FunctionName,
+        /// Of its code.
+        #[n(2)]
+        code_sha256: ContentHash,
     },
 }
 
@@ -173,6 +200,16 @@ actions! {
     AccountUpdate = 10 "account.update",
     /// An account was deleted, with all that it had.
     AccountDelete = 11 "account.delete",
+    /// A function was created.
+    FunctionCreate = 12 "function.create",
+    /// A function was changed.
+    FunctionUpdate = 13 "function.update",
+    /// A function was deleted.
+    FunctionDelete = 14 "function.delete",
+    /// A function's code was confirmed: it may read secrets.
+    FunctionConfirm = 15 "function.confirm",
+    /// A value was given to a function.
+    SecretRead = 16 "secret.read",
 }
 
 impl Action {
@@ -180,7 +217,10 @@ impl Action {
     /// there are never more of these than of the others.
     #[must_use]
     pub const fn ends_something(self) -> bool {
-        matches!(self, Self::SecretDelete | Self::KeyRevoke | Self::AccountDelete)
+        matches!(
+            self,
+            Self::SecretDelete | Self::KeyRevoke | Self::AccountDelete | Self::FunctionDelete
+        )
     }
 }
 
@@ -210,6 +250,17 @@ impl<R: Right> Acting for Grant<R> {
 
     fn account(&self) -> Option<AccountId> {
         Some(Grant::account(self))
+    }
+}
+
+impl Acting for FunctionRun {
+    fn actor(&self) -> Actor {
+        let (id, code_sha256, key) = (self.function(), self.code_sha256(), self.grant().key());
+        Actor::Function { id, code_sha256, key }
+    }
+
+    fn account(&self) -> Option<AccountId> {
+        Some(self.grant().account())
     }
 }
 
@@ -342,7 +393,7 @@ impl Object {
             Self::Secret { id, name, version: _ } => {
                 name == wanted || wanted.as_str().parse() == Ok(*id)
             }
-            Self::Key { .. } | Self::Account { .. } => false,
+            Self::Key { .. } | Self::Account { .. } | Self::Function { .. } => false,
         }
     }
 
@@ -357,6 +408,8 @@ impl Object {
                 own.lie_within(permissions) && own_scope.lies_within(scope)
             }
             (Scope::Names(_), Self::Account { .. }) => false,
+            // Every key of the account may list its functions.
+            (Scope::Names(_), Self::Function { .. }) => true,
         }
     }
 }

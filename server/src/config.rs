@@ -81,6 +81,8 @@ configured_limits! {
     api_keys_per_account: 10_000 in 1..=1_000_000,
     /// Events of one account's audit log.
     audit_events_per_account: 1_000_000 in 1..=1_000_000_000,
+    /// Functions of one account.
+    functions_per_account: 1_000 in 0..=1_000_000,
     /// Accounts of the instance.
     accounts: 10_000 in 1..=1_000_000,
     /// Values of one secret that are kept.

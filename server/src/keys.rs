@@ -2,7 +2,7 @@
 //! keys.
 
 use crate::access::Token;
-use crate::model::{AccountId, SecretName};
+use crate::model::{AccountId, FunctionName, SecretName};
 use crate::secret::{KeyBytes, RandomError, fill_random};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, Tag, UnboundKey};
 use hkdf::Hkdf;
@@ -24,6 +24,7 @@ pub(crate) mod label {
     pub(crate) const ACCOUNT_WRAP: &[u8] = b"neo-secrets account wrap v1";
     pub(crate) const TOKEN_INDEX: &[u8] = b"neo-secrets token index v1";
     pub(crate) const NAME_INDEX: &[u8] = b"neo-secrets name index v1";
+    pub(crate) const FUNCTION_NAME_INDEX: &[u8] = b"neo-secrets function name index v1";
     pub(crate) const RECORD: &[u8] = b"neo-secrets record v1";
 }
 
@@ -221,6 +222,15 @@ impl AccountKey {
         let info = list(&[label::NAME_INDEX, account.as_bytes()]);
         NameIndexKey(derive(&self.0, &store.0, &info))
     }
+
+    pub(crate) fn function_name_index_key(
+        &self,
+        store: &StoreId,
+        account: AccountId,
+    ) -> FunctionNameIndexKey {
+        let info = list(&[label::FUNCTION_NAME_INDEX, account.as_bytes()]);
+        FunctionNameIndexKey(derive(&self.0, &store.0, &info))
+    }
 }
 
 /// Seals one writing of one record.
@@ -266,6 +276,15 @@ pub(crate) struct NameIndexKey(KeyBytes);
 
 impl NameIndexKey {
     pub(crate) fn hash(&self, name: &SecretName) -> [u8; 32] {
+        hmac(&self.0, name.as_str().as_bytes()).finalize().into_bytes().into()
+    }
+}
+
+/// Hashes the names of one account's functions.
+pub(crate) struct FunctionNameIndexKey(KeyBytes);
+
+impl FunctionNameIndexKey {
+    pub(crate) fn hash(&self, name: &FunctionName) -> [u8; 32] {
         hmac(&self.0, name.as_str().as_bytes()).finalize().into_bytes().into()
     }
 }

@@ -120,8 +120,9 @@ pub const FAILURE_PEERS: usize = 16_384;
 /// The engine's page cache: the tree's upper pages and the accounts at work. Idle memory stays
 /// under 40 MiB.
 pub const ENGINE_CACHE_BYTES: usize = 16 * 1_048_576;
-/// A sealed record: the largest is the metadata of a secret with full tags and a hundred versions.
-pub const RECORD_BYTES: usize = 262_144;
+/// A sealed record: the largest is an execution's with a result of 1 MiB, a log of 256 KiB in a
+/// thousand lines, a thousand reads, and an eighth of all that as padding.
+pub const RECORD_BYTES: usize = 1_572_864;
 /// Versions kept of a secret: with more, its metadata would outgrow a record.
 pub const VERSIONS_KEPT_MAX: usize = 100;
 /// Plaintext of a record is padded to this at least: most metadata then look alike.
@@ -157,5 +158,7 @@ pub const AUDIT_BODY_BYTES: usize = 131_072;
 /// Events that a full audit log still takes of issued and rotated keys: a key that was stolen to fill
 /// it can be replaced, and whoever may issue keys can do worse than fill this.
 pub const AUDIT_KEY_RESERVE: u64 = 1_000;
-/// Accounts whose keys are kept in memory: under 200 bytes each.
+/// Executions of one function that are kept, per the API contract.
+pub const EXECUTIONS_KEPT: usize = 100;
+/// Accounts whose keys are kept in memory: under 250 bytes each.
 pub const ACCOUNT_KEYS_CACHED: usize = 4_096;

@@ -2,6 +2,8 @@
 //! for the client; whoever calls it knows the field's name.
 
 mod accounts;
+mod executions;
+mod functions;
 pub mod use_only;
 
 use crate::access::{Permissions, Scope};
@@ -10,6 +12,16 @@ pub use accounts::{
     Account, AccountChange, AccountPage, NewAccount, PerResource, Quotas, Resource,
 };
 use data_encoding::BASE64URL_NOPAD;
+pub use executions::{
+    Execution, ExecutionEnd, ExecutionFault, ExecutionOutcome, ExecutionPage, ExecutionReceipt,
+    ExecutionState, JsonText, LogLevel, LogLine, Logs, ReceiptSignature, SecretRead, SecretReads,
+};
+pub use functions::{
+    CODE_BYTES_MAX, ContentHash, EGRESS_HOSTS_MAX, ENVIRONMENT_NAME_BYTES_MAX,
+    ENVIRONMENT_PAIRS_MAX, ENVIRONMENT_VALUE_BYTES_MAX, EgressHosts, Environment,
+    FUNCTION_NAME_CHARS_MAX, FUNCTION_SECRETS_MAX, Function, FunctionChange, FunctionCode,
+    FunctionName, FunctionPage, Memory, NewFunction, SecretNames, Timeout,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -52,6 +64,12 @@ pub struct OfKey;
 /// Marks the ids of accounts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OfAccount;
+/// Marks the ids of functions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OfFunction;
+/// Marks the ids of executions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OfExecution;
 impl IdKind for OfSecret {
     const PREFIX: &'static str = "sec_";
 }
@@ -60,6 +78,12 @@ impl IdKind for OfKey {
 }
 impl IdKind for OfAccount {
     const PREFIX: &'static str = "acc_";
+}
+impl IdKind for OfFunction {
+    const PREFIX: &'static str = "func_";
+}
+impl IdKind for OfExecution {
+    const PREFIX: &'static str = "exec_";
 }
 
 /// An id. Byte order is creation order within one account, even where the clock goes backwards.
@@ -72,6 +96,10 @@ pub type SecretId = Id<OfSecret>;
 pub type KeyId = Id<OfKey>;
 /// `acc_...`
 pub type AccountId = Id<OfAccount>;
+/// `func_...`
+pub type FunctionId = Id<OfFunction>;
+/// `exec_...`
+pub type ExecutionId = Id<OfExecution>;
 
 impl<K: IdKind> Id<K> {
     /// An id of these bytes.
@@ -84,6 +112,12 @@ impl<K: IdKind> Id<K> {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
         &self.0
+    }
+
+    /// An id at `now` that follows no sequence.
+    pub(crate) fn unordered(now: Timestamp) -> Result<Self, RandomError> {
+        let ms = now.unix_millis().min(ID_TIME_MAX);
+        Ok(Self::from_bytes(id_bytes(ms, random_array()?)))
     }
 
     /// The next id at `now`: greater than `last`, whatever the clock says.
@@ -248,6 +282,7 @@ macro_rules! private_text {
         }
     };
 }
+use private_text;
 
 private_text!(
     /// The name of a secret: `[A-Za-z0-9][A-Za-z0-9_.-]{0,99}`, case-sensitive.
@@ -508,6 +543,28 @@ impl<T> Field<T> {
             Self::Clear => *to = None,
             Self::Set(value) => *to = Some(value),
         }
+    }
+
+    /// What there is afterwards, of a field that is always there.
+    pub(crate) fn or(self, kept: T, default: T) -> T {
+        match self {
+            Self::Keep => kept,
+            Self::Clear => default,
+            Self::Set(value) => value,
+        }
+    }
+
+    /// As [`Field::or`], with the type's default.
+    pub(crate) fn or_default(self, kept: T) -> T
+    where
+        T: Default,
+    {
+        self.or(kept, T::default())
+    }
+
+    /// Whether it says anything.
+    pub(crate) fn is_given(&self) -> bool {
+        !matches!(self, Self::Keep)
     }
 }
 

@@ -237,6 +237,7 @@ fn store_limits(config: &Config) -> StoreLimits {
             value_bytes: config.limits.value_bytes_per_account,
             api_keys: config.limits.api_keys_per_account,
             audit_events: config.limits.audit_events_per_account,
+            functions: config.limits.functions_per_account,
         },
         accounts: config.limits.accounts,
     }

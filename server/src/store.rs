@@ -7,7 +7,9 @@ pub(crate) mod body;
 mod core;
 mod engine;
 mod error;
+mod executions;
 mod founding;
+mod functions;
 mod header;
 mod opening;
 mod queue;
@@ -19,21 +21,27 @@ mod upgrade;
 mod writer;
 
 use self::core::Access;
-use crate::access::{Admin, Caller, Grant, OwnerCaller, Read, Reveal, Right, Scope, Token, Write};
+use crate::access::{
+    Admin, Caller, Execute, FunctionRun, Grant, OwnerCaller, Read, Reveal, Right, Scope, Token,
+    Write,
+};
 use crate::audit::{Act, EventPage, EventQuery};
 use crate::model::{
-    Account, AccountChange, AccountId, AccountPage, ApiKey, Change, KeyId, NewAccount, NewKey,
-    NewSecret, Overlap, Page, PerResource, Revealed, Revision, Secret, SecretId, SecretPage,
-    Timestamp, Version,
+    Account, AccountChange, AccountId, AccountPage, ApiKey, Change, ContentHash, Execution,
+    ExecutionEnd, ExecutionId, ExecutionPage, Function, FunctionChange, FunctionCode, FunctionId,
+    FunctionPage, KeyId, NewAccount, NewFunction, NewKey, NewSecret, Overlap, Page, PerResource,
+    Revealed, Revision, Secret, SecretId, SecretName, SecretNames, SecretPage, Timestamp, Version,
 };
 pub use crate::seal::{Rewrap, UnsealError};
 use engine::{Changes, Snapshot};
 pub use error::{
-    AccountError, AuthError, ClaimAgainError, CreateAccountError, CreateKeyError,
-    CreateSecretError, DeleteSecretError, ReadError, RevokeKeyError, RollbackSecretError,
-    RotateKeyError, StoreFailure, UpdateSecretError,
+    AccountError, AuthError, ClaimAgainError, ConfirmFunctionError, CreateAccountError,
+    CreateFunctionError, CreateKeyError, CreateSecretError, DeleteSecretError, FunctionError,
+    FunctionReadError, ReadError, RevokeKeyError, RollbackSecretError, RotateKeyError,
+    StoreFailure, UpdateFunctionError, UpdateSecretError,
 };
 pub use founding::{ClaimAnswer, CreateError, Founding};
+pub use functions::Invocable;
 pub(crate) use header::Header;
 use neo_secrets_attestation::binding::ReportData;
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
@@ -300,6 +308,213 @@ impl Store {
         id: SecretId,
     ) -> Result<(), DeleteSecretError> {
         self.write(act, move |access, changes, act| secrets::delete(access, changes, act, id)).await
+    }
+
+    /// A page of functions, newest first, without their code. Every key of the account that may read
+    /// sees all of them.
+    ///
+    /// # Errors
+    /// The store's failures.
+    pub fn list_functions(
+        &self,
+        grant: &Grant<Read>,
+        limit: usize,
+        offset: u64,
+    ) -> Result<FunctionPage, StoreFailure> {
+        self.read(|access, snapshot| functions::list(access, snapshot, grant, (limit, offset)))
+    }
+
+    /// One function, without its code.
+    ///
+    /// # Errors
+    /// `NotFound`, and the store's failures.
+    pub fn function(&self, grant: &Grant<Read>, id: FunctionId) -> Result<Function, FunctionError> {
+        self.read(|access, _| functions::function(access, grant, id))
+    }
+
+    /// One function and its code.
+    ///
+    /// # Errors
+    /// `NotFound`, and the store's failures.
+    pub fn function_with_code(
+        &self,
+        grant: &Grant<Read>,
+        id: FunctionId,
+    ) -> Result<(Function, FunctionCode), FunctionError> {
+        self.read(|access, _| functions::with_code(access, grant, id))
+    }
+
+    /// Creates a function. Where it declares secrets, that is reading them: it takes `admin`, and
+    /// patterns that reach each name.
+    ///
+    /// # Errors
+    /// See [`CreateFunctionError`]; nothing is written then.
+    pub async fn create_function(
+        &self,
+        act: Act<Grant<Write>>,
+        new: NewFunction,
+    ) -> Result<Function, CreateFunctionError> {
+        self.write(act, move |access, changes, act| functions::create(access, changes, act, new))
+            .await
+    }
+
+    /// Changes a function. Where it has secrets, or is to have some, what decides over them takes
+    /// `admin`, and patterns that reach each name, old and new; but code alone where it is pinned.
+    ///
+    /// # Errors
+    /// See [`UpdateFunctionError`]; nothing is written then.
+    pub async fn update_function(
+        &self,
+        act: Act<Grant<Write>>,
+        id: FunctionId,
+        change: FunctionChange,
+    ) -> Result<Function, UpdateFunctionError> {
+        self.write(act, move |access, changes, act| {
+            functions::update(access, changes, act, (id, change))
+        })
+        .await
+    }
+
+    /// Says which secrets a function may read.
+    ///
+    /// # Errors
+    /// See [`UpdateFunctionError`]; nothing is written then.
+    pub async fn set_function_secrets(
+        &self,
+        act: Act<Grant<Admin>>,
+        id: FunctionId,
+        secrets: SecretNames,
+    ) -> Result<Function, UpdateFunctionError> {
+        let change = FunctionChange::of_secrets(secrets);
+        self.write(act, move |access, changes, act| {
+            functions::update(access, changes, act, (id, change))
+        })
+        .await
+    }
+
+    /// Confirms a pinned function's code: from then on it reads what the function declares.
+    ///
+    /// # Errors
+    /// See [`ConfirmFunctionError`]; nothing is written then.
+    pub async fn confirm_function(
+        &self,
+        act: Act<Grant<Admin>>,
+        id: FunctionId,
+        code_sha256: ContentHash,
+    ) -> Result<Function, ConfirmFunctionError> {
+        self.write(act, move |access, changes, act| {
+            functions::confirm(access, changes, act, (id, code_sha256))
+        })
+        .await
+    }
+
+    /// Deletes a function with its code and its executions; its name is free again, and what runs of
+    /// it reads nothing more.
+    ///
+    /// # Errors
+    /// See [`FunctionError`]; nothing is written then.
+    pub async fn delete_function(
+        &self,
+        act: Act<Grant<Admin>>,
+        id: FunctionId,
+    ) -> Result<(), FunctionError> {
+        self.write(act, move |access, changes, act| functions::delete(access, changes, act, id))
+            .await
+    }
+
+    /// What an invocation begins with. Nothing is written of it yet.
+    ///
+    /// # Errors
+    /// `NotFound`, and the store's failures.
+    pub fn invocable(
+        &self,
+        grant: Grant<Execute>,
+        id: FunctionId,
+        now: Timestamp,
+    ) -> Result<Invocable, FunctionError> {
+        self.read(|access, _| functions::invocable(access, grant, id, now))
+    }
+
+    /// Gives the newest value of a secret to a function's code, as [`Store::reveal`] gives one to a
+    /// caller: only when the log durably tells of it, and if key, function, code, declaration and
+    /// version still stand then. `now` is the time of the read.
+    ///
+    /// # Errors
+    /// See [`FunctionReadError`]. `KeyRevoked` also where the key has expired meanwhile.
+    pub async fn function_read(
+        &self,
+        act: Act<FunctionRun>,
+        name: &SecretName,
+    ) -> Result<Revealed, FunctionReadError> {
+        let revealed = self.read(|access, _| executions::value(access, &act, name))?;
+        let read = (revealed.id, revealed.name.clone(), revealed.version);
+        let account = act.by.grant().account();
+        let write = move |access: &Access<'_>, changes: &mut Changes| {
+            executions::read(access, changes, &act, read)
+        };
+        self.writer.submit(account, write).await?;
+        Ok(revealed)
+    }
+
+    /// Records that an execution runs: durably, before this answers.
+    ///
+    /// # Errors
+    /// `NotFound` where the function was deleted.
+    pub async fn begin_execution(
+        &self,
+        run: FunctionRun,
+        started_at: Timestamp,
+    ) -> Result<(), FunctionError> {
+        let account = run.grant().account();
+        let begin = move |access: &Access<'_>, changes: &mut Changes| {
+            executions::begin(access, changes, &run, started_at)
+        };
+        self.writer.submit(account, begin).await
+    }
+
+    /// Records how an execution ended, whether it was begun here or not: durable when this answers.
+    /// Of a function that was deleted meanwhile there is nothing to record.
+    ///
+    /// # Errors
+    /// The store's failures.
+    pub async fn end_execution(
+        &self,
+        run: FunctionRun,
+        started_at: Timestamp,
+        end: ExecutionEnd,
+    ) -> Result<(), StoreFailure> {
+        let account = run.grant().account();
+        let write = move |access: &Access<'_>, changes: &mut Changes| {
+            executions::put(access, changes, &run, started_at, Some(end)).map(|_| ())
+        };
+        self.writer.submit(account, write).await
+    }
+
+    /// A page of a function's executions that are kept, newest first.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such function.
+    pub fn list_executions(
+        &self,
+        grant: &Grant<Read>,
+        function: FunctionId,
+        limit: usize,
+        offset: u64,
+    ) -> Result<ExecutionPage, FunctionError> {
+        self.read(|access, _| executions::list(access, grant, function, (limit, offset)))
+    }
+
+    /// One execution.
+    ///
+    /// # Errors
+    /// `NotFound` also where it is no longer kept.
+    pub fn execution(
+        &self,
+        grant: &Grant<Read>,
+        function: FunctionId,
+        id: ExecutionId,
+    ) -> Result<Execution, FunctionError> {
+        self.read(|access, _| executions::execution(access, grant, function, id))
     }
 
     /// Issues a key; its token is shown this once.

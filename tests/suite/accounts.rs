@@ -44,10 +44,10 @@ fn the_owner_makes_accounts_that_know_nothing_of_each_other() {
     let mut c = appliance.connect();
     let one = create_account(&mut c, owner, json!({"name": "one"}));
     assert_eq!(fields(&one), ["adminKey", "createdAt", "id", "name", "quotas", "usage"]);
-    let defaults =
-        json!({"secrets": 50, "valueBytes": 65536, "apiKeys": 10000, "auditEvents": 1000000});
+    let defaults = json!({"secrets": 50, "valueBytes": 65536, "apiKeys": 10000, "auditEvents": 1000000, "functions": 1000});
     assert_eq!(one["quotas"], defaults);
-    let nothing = json!({"secrets": 0, "valueBytes": 0, "apiKeys": 1, "auditEvents": 0});
+    let nothing =
+        json!({"secrets": 0, "valueBytes": 0, "apiKeys": 1, "auditEvents": 0, "functions": 0});
     assert_eq!(one["usage"], nothing);
     let two = create_account(&mut c, owner, json!({"name": "two", "quotas": {"secrets": null}}));
     assert_eq!(two["quotas"], defaults);
@@ -76,7 +76,8 @@ fn the_owner_makes_accounts_that_know_nothing_of_each_other() {
     assert_eq!(ids, [&two["id"], &one["id"]]);
     let shown = c.call("GET", &format!("/v1/accounts/{}", text(&one, "id")), owner, None).json();
     assert_eq!(fields(&shown), ["createdAt", "id", "name", "quotas", "usage"]);
-    let used = json!({"secrets": 1, "valueBytes": 6, "apiKeys": 1, "auditEvents": 1});
+    let used =
+        json!({"secrets": 1, "valueBytes": 6, "apiKeys": 1, "auditEvents": 1, "functions": 0});
     assert_eq!((&shown["usage"], &shown), (&used, &listed["accounts"][1]));
     c.call("GET", "/v1/secrets", owner, None).error(403, "FORBIDDEN");
     let key = json!({"name": "k", "permissions": ["admin"]});
@@ -179,7 +180,7 @@ fn quotas_stop_growth_and_are_set_by_the_owner() {
         answer.json()
     };
     let shown = set(&mut c, json!({"quotas": {"secrets": 1, "valueBytes": null}}));
-    let expected = json!({"secrets": 1, "valueBytes": 100_000_000_000_u64, "apiKeys": 2, "auditEvents": 1000000});
+    let expected = json!({"secrets": 1, "valueBytes": 100_000_000_000_u64, "apiKeys": 2, "auditEvents": 1000000, "functions": 1000});
     assert_eq!((&shown["quotas"], &shown["name"]), (&expected, &json!("a")));
     full(create(&mut c, &key, "three", "1"), "secrets: 1 secrets");
     assert_eq!(put(&mut c, "longer than before").status, 200);
@@ -196,7 +197,7 @@ fn quotas_stop_growth_and_are_set_by_the_owner() {
     let mut c = appliance.connect();
     let shown = set(&mut c, json!({"quotas": null}));
     assert_eq!(shown["quotas"]["secrets"], 2);
-    let used = json!({"secrets": 1, "valueBytes": 1, "apiKeys": 2, "auditEvents": told + 1});
+    let used = json!({"secrets": 1, "valueBytes": 1, "apiKeys": 2, "auditEvents": told + 1, "functions": 0});
     assert_eq!(shown["usage"], used);
     assert_eq!(create(&mut c, &key, "three", "1").status, 201);
     let log = c.call("GET", "/v1/audit-log?limit=100", &owner, None).json();

@@ -84,6 +84,22 @@ fn requests(operation: &str) -> Vec<Request> {
         "RotateKey" => body(json!({"overlapSeconds": 600})),
         "CreateAccount" => body(json!({"name": "victim"})),
         "UpdateAccount" => body(json!({"name": "taken", "quotas": {"secrets": 0}})),
+        "CreateFunction" => {
+            body(json!({"name": "victim-code", "code": "x", "secrets": ["victim-db"]}))
+        }
+        "UpdateFunction" => {
+            [json!({"code": "y"}), json!({"secrets": ["victim-db"]}), json!({"tags": null})]
+                .map(|body| ("", "", Some(body)))
+                .to_vec()
+        }
+        "SetFunctionSecrets" => body(json!({"secrets": []})),
+        // The hash of code that it has not, which is 409 where the function is.
+        "ConfirmFunction" => body(json!({"codeSha256": "0".repeat(64)})),
+        "ListFunctions" | "ListExecutions" => {
+            vec![("?limit=100", "", None), ("?offset=1", "", None)]
+        }
+        "ReadFunction" => vec![("", "", None), ("?includeCode=true", "", None)],
+        "DeleteFunction" | "ReadExecution" => plain(),
         "ReadSecret" | "DeleteSecret" | "ListVersions" | "ListKeys" | "RevokeKey"
         | "ListAccounts" | "ReadAccount" | "DeleteAccount" | "Metrics" | "SealState" => plain(),
         other => panic!("{other}: decide how another account's objects are tried with it"),
@@ -163,8 +179,14 @@ impl World {
             each.push(json!([answer.json(), tag, versions]));
         }
         let owner = self.owner.clone();
+        let functions = self.get("/v1/functions?limit=100", admin);
+        for function in functions["functions"].as_array().unwrap() {
+            let target = format!("/v1/functions/{}", text(function, "id"));
+            each.push(self.get(&format!("{target}?includeCode=true"), admin));
+        }
         json!({
             "secrets": secrets,
+            "functions": functions,
             "each": each,
             "keys": self.get("/v1/api-keys", admin),
             "log": self.get("/v1/audit-log?limit=100", admin),
@@ -186,12 +208,18 @@ struct Account {
     secrets: Vec<String>,
     /// Its keys' ids; the first admin's is the first.
     keys: Vec<String>,
+    /// A function that declares `-db`.
+    function: String,
 }
 
 /// Puts secrets and keys into an account, all of them named after it.
 fn fill(world: &mut World, name: &str, id: &str, admin: &str) -> Account {
-    let mut account =
-        Account { id: id.to_owned(), admin: admin.to_owned(), secrets: vec![], keys: vec![] };
+    let body = json!({"name": format!("{name}-code"), "code": format!("// {name}'s code"),
+        "secrets": [format!("{name}-db")], "environment": {"whose": format!("{name}'s variable")}});
+    let function = text(&world.post("/v1/functions", admin, body), "id");
+    let (id, admin) = (id.to_owned(), admin.to_owned());
+    let mut account = Account { id, admin, secrets: vec![], keys: vec![], function };
+    let admin = &account.admin.clone();
     for kind in ["db", "web", "old"] {
         let mut body = json!({"name": format!("{name}-{kind}"), "value": format!("{name}'s value"),
             "description": format!("{name}'s text"), "tags": {format!("{name}'s tag"): "t"}});
@@ -209,6 +237,8 @@ fn fill(world: &mut World, name: &str, id: &str, admin: &str) -> Account {
     account.keys = listed.iter().map(|key| text(key, "id")).collect();
     account
 }
+
+const NARROWED: &str = "a narrowed admin of the account";
 
 /// Every kind of key that must not reach this account's `-db`, nor its keys of more than `-web`.
 fn callers(world: &mut World, victim: &Account, other: &Account) -> Vec<Caller> {
@@ -240,7 +270,7 @@ fn callers(world: &mut World, victim: &Account, other: &Account) -> Vec<Caller> 
     // Of the account itself, and narrowed; then another account's, one kind each, one of them with a pattern
     // that covers the account's names.
     for (what, by, permissions, secrets) in [
-        ("a narrowed admin of the account", victim, all, json!(["victim-web"])),
+        (NARROWED, victim, all, json!(["victim-web"])),
         ("another account's narrowed admin", other, all, json!(["victim-*"])),
         ("another account's reader", other, &["read"], Value::Null),
         ("another account's writer", other, &["write"], Value::Null),
@@ -261,8 +291,14 @@ fn ids(template: &str, victim: &Account) -> (Vec<String>, String) {
         Some("secrets") => (vec![victim.secrets[0].clone()], missing("sec")),
         Some("api-keys") => (victim.keys.clone(), missing("key")),
         Some("accounts") => (vec![victim.id.clone()], missing("acc")),
+        Some("functions") => (vec![victim.function.clone()], missing("func")),
         _ => panic!("{template}: whose id is it?"),
     }
+}
+
+/// An execution is looked for in a function that is not the caller's, or not there.
+fn path(template: &str, id: &str) -> String {
+    template.replace("{id}", id).replace("{execution}", &format!("exec_{}", "A".repeat(24)))
 }
 
 /// Every operation with every key, and every other method too, on ids that are the victim's.
@@ -277,6 +313,10 @@ fn attack(world: &mut World, victim: &Account, callers: &[Caller], heard: &mut V
         for (caller, method) in callers.iter().flat_map(|c| methods.iter().map(move |m| (c, m))) {
             let what = format!("{method} {} by {}", operation.template, caller.what);
             let refusal = caller.refusal(operation);
+            // Patterns are about secrets: an account's functions are there for all its keys.
+            if caller.what == NARROWED && operation.template.starts_with("/v1/functions") {
+                continue;
+            }
             let has_id = operation.template.contains("{id}");
             if refusal.is_none() && (!has_id || operation.permission == "owner") {
                 // It may: `lists_and_totals` looks at what it hears.
@@ -287,7 +327,7 @@ fn attack(world: &mut World, victim: &Account, callers: &[Caller], heard: &mut V
                 if has_id { ids(&operation.template, victim) } else { (vec![], String::new()) };
             for request in requests(&operation.id) {
                 let mut ask = |id: &str| {
-                    let target = operation.template.replace("{id}", id);
+                    let target = path(&operation.template, id);
                     let answer = world.call(method, &target, &caller.key, &request);
                     if *method == "HEAD" {
                         assert_eq!((answer.status, &*answer.body), (status, &b""[..]), "{what}");
@@ -313,7 +353,7 @@ fn attack(world: &mut World, victim: &Account, callers: &[Caller], heard: &mut V
         let Some(id) = template.contains("{id}").then(|| ids(&template, victim)) else { continue };
         for (method, caller) in methods.flat_map(|m| callers.iter().map(move |c| (m, c))) {
             let mut ask = |id: &str| {
-                let target = template.replace("{id}", id);
+                let target = path(&template, id);
                 lasting(&world.call(method, &target, &caller.key, &("", "", None)))
             };
             let (theirs, missing) = (ask(&id.0[0]), ask(&id.1));
@@ -395,8 +435,9 @@ fn nobody_reaches_what_is_another_accounts() {
         heard.push(String::from_utf8(answer.body).unwrap());
     }
     let metrics = heard.last().unwrap().clone();
-    let words = ["victim-db", "victim-old", "victim-key", "victim's", "victim-revoked"];
-    let ids = victim.secrets.iter().chain(&victim.keys).cloned();
+    let words =
+        ["victim-db", "victim-old", "victim-key", "victim's", "victim-revoked", "victim-code"];
+    let ids = victim.secrets.iter().chain(&victim.keys).chain([&victim.function]).cloned();
     let words: Vec<_> = words.map(str::to_owned).into_iter().chain(ids).collect();
     assert_unheard(&heard, &words);
     let nobodys = [victim.id.clone(), other.id.clone(), "the-victim".to_owned()];

@@ -38,7 +38,7 @@ impl Operation {
     }
 
     fn target(&self, id: &str) -> String {
-        self.template.replace("{id}", id)
+        self.template.replace("{id}", id).replace("{execution}", "exec_x")
     }
 
     /// The schema of its body's fields, where it takes a body.
@@ -250,6 +250,7 @@ fn serving(s: &mut Session<'_>) {
     s.good("RollbackSecret", id, "", Some(json!({"version": 1})));
     s.good("RevealSecret", id, "?version=2", None);
     s.good("DeleteSecret", id, "", None);
+    functions(s);
     let body = json!({"name": "ci", "permissions": ["read"], "secrets": ["db-*"],
         "expiresAt": "2999-01-01T00:00:00Z"});
     let key = s.good("CreateKey", "", "", Some(body));
@@ -268,6 +269,30 @@ fn serving(s: &mut Session<'_>) {
     s.good("DeleteAccount", id, "", None);
     s.good("AuditLog", "", "?limit=100&action=secret.reveal&secret=db", None);
     s.good("AuditLog", "", "?limit=100&offset=0&to=2999-01-01T00:00:00Z", None);
+}
+
+fn functions(s: &mut Session<'_>) {
+    let code = "async function main(context) { return await context.secrets.get('db'); }";
+    let body = json!({"name": "caller-1", "code": code, "description": "d", "timeout": 300,
+        "memory": 8, "secrets": [], "environment": {"REGION": "eu"},
+        "egress": ["api.example.com"], "tags": {"env": "prod"}, "pinCode": true});
+    let function = s.good("CreateFunction", "", "", Some(body));
+    let id = function["id"].as_str().unwrap();
+    let null = json!({"name": "2", "code": code, "description": null, "timeout": null,
+        "memory": null, "secrets": null, "environment": null, "egress": null, "tags": null,
+        "pinCode": null});
+    s.good("CreateFunction", "", "", Some(null));
+    s.good("ListFunctions", "", "?limit=100&offset=0", None);
+    s.good("ReadFunction", id, "", None);
+    let whole = s.good("ReadFunction", id, "?includeCode=true", None);
+    assert_eq!(whole["code"], code);
+    s.good("SetFunctionSecrets", id, "", Some(json!({"secrets": ["db", "not-there"]})));
+    let changed = s.good("UpdateFunction", id, "", Some(json!({"code": "other()", "tags": null})));
+    let confirmed = json!({"codeSha256": changed["codeSha256"]});
+    let confirmed = s.good("ConfirmFunction", id, "", Some(confirmed));
+    assert_eq!(confirmed["confirmed"], true);
+    s.good("ListExecutions", id, "?limit=100&offset=0", None);
+    s.good("DeleteFunction", id, "", None);
 }
 
 /// Checks each instance against its schema, and returns what does not fit.
@@ -329,8 +354,10 @@ fn every_answer_is_as_openapi_json_says() {
     let documented = s.operations.iter().flat_map(|(name, operation)| {
         operation.successes().into_iter().map(|status| (name.clone(), status))
     });
-    let unseen: Vec<_> = documented.filter(|success| !s.seen.contains(success)).collect();
-    assert_eq!(unseen, [], "documented, and not called here");
+    let unseen = documented.filter(|success| !s.seen.contains(success));
+    let unseen: Vec<_> = unseen.map(|(name, _)| name).collect();
+    // Nothing executes functions yet.
+    assert_eq!(unseen, ["ReadExecution"], "documented, and not called here");
     match misfits(&s.document, &s.checks) {
         Some(misfits) => assert_eq!(misfits, ""),
         None => {

@@ -329,12 +329,12 @@ fn every_answer_is_the_models() {
     };
     let seed = number("STATEFUL_SEED", 1);
     let cases = u32::try_from(number("STATEFUL_CASES", 24)).unwrap();
-    let [secrets, bytes, keys, events] = model::DEFAULTS;
+    let [secrets, bytes, keys, events, functions] = model::DEFAULTS;
     let config = CONFIG.replace("\"off\"", "\"by-permission\"");
     let config = format!(
         "{config}[limits]\nversions_kept = {}\nsecrets_per_account = {secrets}\n\
          value_bytes_per_account = {bytes}\napi_keys_per_account = {keys}\n\
-         audit_events_per_account = {events}\n",
+         audit_events_per_account = {events}\nfunctions_per_account = {functions}\n",
         model::VERSIONS_KEPT
     );
     let home = Home::new(&chip(Product::Genoa), &config);

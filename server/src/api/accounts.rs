@@ -24,6 +24,7 @@ pub(super) const QUOTAS: &[&str] = &[
     Resource::ValueBytes.as_str(),
     Resource::ApiKeys.as_str(),
     Resource::AuditEvents.as_str(),
+    Resource::Functions.as_str(),
 ];
 
 /// An account; its admin key only where it was just made.
@@ -49,6 +50,7 @@ struct Amounts {
     value_bytes: u64,
     api_keys: u64,
     audit_events: u64,
+    functions: u64,
 }
 
 #[derive(Serialize)]
@@ -184,7 +186,7 @@ impl<'a> Shown<'a> {
 
 impl Amounts {
     fn of(amounts: PerResource<u64>) -> Self {
-        let PerResource { secrets, value_bytes, api_keys, audit_events } = amounts;
-        Amounts { secrets, value_bytes, api_keys, audit_events }
+        let PerResource { secrets, value_bytes, api_keys, audit_events, functions } = amounts;
+        Amounts { secrets, value_bytes, api_keys, audit_events, functions }
     }
 }

@@ -10,7 +10,10 @@ use crate::access::{Admin, Caller, Grant, OwnerCaller, Scope};
 use crate::audit::{
     Action, Actor, Event, EventFilter, EventPage, EventQuery, Object, PeerAddress, RequestId,
 };
-use crate::model::{AccountId, Issue, KeyId, Label, SecretId, SecretName, Timestamp, Version};
+use crate::model::{
+    AccountId, ContentHash, FunctionId, FunctionName, Issue, KeyId, Label, SecretId, SecretName,
+    Timestamp, Version,
+};
 use crate::store::{Store, StoreFailure};
 
 /// A page of events.
@@ -37,16 +40,17 @@ struct Entry<'e> {
 /// Who did it.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Actor))]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Who {
     Key { id: KeyId },
     Owner { id: KeyId },
+    Function { id: FunctionId, code_sha256: ContentHash, key: KeyId },
 }
 
 /// What it was done to, as it was called then.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Object))]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum What<'e> {
     Secret {
         id: SecretId,
@@ -62,6 +66,11 @@ enum What<'e> {
     Account {
         id: AccountId,
         name: &'e Label,
+    },
+    Function {
+        id: FunctionId,
+        name: &'e FunctionName,
+        code_sha256: ContentHash,
     },
 }
 
@@ -129,6 +138,7 @@ impl<'e> Entry<'e> {
             actor: match *actor {
                 Actor::Key(id) => Who::Key { id },
                 Actor::Owner(id) => Who::Owner { id },
+                Actor::Function { id, code_sha256, key } => Who::Function { id, code_sha256, key },
             },
             object: What::of(object),
             from: *peer,
@@ -146,6 +156,9 @@ impl<'e> What<'e> {
             // What it may do is for the store, which decides by it who sees the event.
             Object::Key { id, name, permissions: _, globs: _ } => What::Key { id: *id, name },
             Object::Account { id, name } => What::Account { id: *id, name },
+            Object::Function { id, name, code_sha256 } => {
+                What::Function { id: *id, name, code_sha256: *code_sha256 }
+            }
         }
     }
 }

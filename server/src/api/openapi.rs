@@ -16,12 +16,24 @@ use super::error::{ApiError, Envelope};
 use super::route::{Endpoint, Place};
 use crate::access::Permission;
 use crate::limits;
-use crate::model::{AccountId, KeyId, Revision, SecretId};
-pub use schemas::{PublicKeyText, ReportText, StoreIdText, TcbObject, TokenText};
+use crate::model::{AccountId, ExecutionId, FunctionId, KeyId, Revision, SecretId};
+pub use schemas::{
+    AnyJson, PublicKeyText, ReportText, SignatureText, StatusText, StoreIdText, TcbObject,
+    TokenText,
+};
 
 /// Fields that an answer may lack. All others of an answer are always there.
-const MAY_BE_ABSENT: &[(&str, &str)] =
-    &[("Fault", "details"), ("ApiKey", "key"), ("Account", "adminKey")];
+const MAY_BE_ABSENT: &[(&str, &str)] = &[
+    ("Fault", "details"),
+    ("ApiKey", "key"),
+    ("Account", "adminKey"),
+    ("Function", "code"),
+    ("Execution", "completedAt"),
+    ("Execution", "duration"),
+    ("ExecutionRecord", "result"),
+    ("ExecutionRecord", "error"),
+    ("ExecutionRecord", "receipt"),
+];
 
 /// Whom a call asks for.
 enum Asks {
@@ -350,6 +362,7 @@ fn id_of(template: &str, schemas: &mut Schemas) -> Value {
         Some("secrets") => schemas.of::<SecretId>(),
         Some("api-keys") => schemas.of::<KeyId>(),
         Some("accounts") => schemas.of::<AccountId>(),
+        Some("functions") => schemas.of::<FunctionId>(),
         _ => panic!("{template}: whose id is it?"),
     }
 }
@@ -362,8 +375,12 @@ fn document() -> Value {
         let (template, mut path) = (place.template(), Map::new());
         if template.contains("{id}") {
             let schema = id_of(template, &mut schemas);
-            let id = json!({"name": "id", "in": "path", "required": true, "schema": schema});
-            path.insert("parameters".to_owned(), json!([id]));
+            let in_path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
+            let mut ids = vec![in_path("id", schema)];
+            if template.contains("{execution}") {
+                ids.push(in_path("execution", schemas.of::<ExecutionId>()));
+            }
+            path.insert("parameters".to_owned(), json!(ids));
         }
         for (method, endpoint) in place.methods() {
             let operation = operations::describe(*endpoint, &mut schemas).at(template);

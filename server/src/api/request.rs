@@ -42,8 +42,8 @@ pub struct Call<'a> {
     pub query: &'a str,
     /// The body, unread.
     pub body: &'a mut Body,
-    /// The id in the path, unparsed.
-    pub id: &'a str,
+    /// The ids in the path, unparsed: of the object, and of what is part of it.
+    pub ids: [&'a str; 2],
     /// When it came.
     pub now: Timestamp,
 }
@@ -128,14 +128,25 @@ impl Call<'_> {
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreFailure> + Send + 'static,
     ) -> Result<T, ApiError> {
+        let scanned = self.blocking(read).await?;
+        scanned.map_err(|failure| store_failure(self.serving, &failure))
+    }
+
+    /// As [`Call::scan`], for what may fail in ways of its own.
+    ///
+    /// # Errors
+    /// 500 where reading panicked.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let serving = self.serving.clone();
         let read = move || read(&serving.store);
         let scanned = match &self.caller {
             Caller::Owner(_) => in_own_thread(read).await,
             Caller::Key(_) => tokio::task::spawn_blocking(read).await.ok(),
         };
-        let scanned = scanned.ok_or(ApiError::Internal)?;
-        scanned.map_err(|failure| store_failure(self.serving, &failure))
+        scanned.ok_or(ApiError::Internal)
     }
 
     /// The object in the path. What is no id is an object that there is not.
@@ -143,7 +154,17 @@ impl Call<'_> {
     /// # Errors
     /// 404
     pub fn object<T: std::str::FromStr>(&self) -> Result<T, ApiError> {
-        self.id.parse().map_err(|_| ApiError::NotFound)
+        let [id, _] = self.ids;
+        id.parse().map_err(|_| ApiError::NotFound)
+    }
+
+    /// What is part of the object in the path, likewise.
+    ///
+    /// # Errors
+    /// 404
+    pub fn part<T: std::str::FromStr>(&self) -> Result<T, ApiError> {
+        let [_, id] = self.ids;
+        id.parse().map_err(|_| ApiError::NotFound)
     }
 }
 

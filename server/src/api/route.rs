@@ -4,7 +4,7 @@ use actix_web::http::Method;
 
 use super::error::ApiError;
 use super::request::Call;
-use super::{Answer, accounts, audit, keys, metrics, seal, secrets};
+use super::{Answer, accounts, audit, executions, functions, keys, metrics, seal, secrets};
 
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,24 @@ pub enum Keyed {
     RollbackSecret,
     /// `GET /v1/secrets/{id}/value`
     RevealSecret,
+    /// `GET /v1/functions`
+    ListFunctions,
+    /// `POST /v1/functions`
+    CreateFunction,
+    /// `GET /v1/functions/{id}`
+    ReadFunction,
+    /// `PUT /v1/functions/{id}`
+    UpdateFunction,
+    /// `DELETE /v1/functions/{id}`
+    DeleteFunction,
+    /// `PUT /v1/functions/{id}/secrets`
+    SetFunctionSecrets,
+    /// `POST /v1/functions/{id}/confirm`
+    ConfirmFunction,
+    /// `GET /v1/functions/{id}/executions`
+    ListExecutions,
+    /// `GET /v1/functions/{id}/executions/{execution}`
+    ReadExecution,
     /// `GET /v1/accounts`
     ListAccounts,
     /// `POST /v1/accounts`
@@ -84,6 +102,15 @@ impl Keyed {
             Keyed::ListVersions => secrets::versions(call).await,
             Keyed::RollbackSecret => secrets::rollback(call).await,
             Keyed::RevealSecret => secrets::reveal(call).await,
+            Keyed::ListFunctions => functions::list(call).await,
+            Keyed::CreateFunction => functions::create(call).await,
+            Keyed::ReadFunction => functions::read(call).await,
+            Keyed::UpdateFunction => functions::update(call).await,
+            Keyed::DeleteFunction => functions::delete(call).await,
+            Keyed::SetFunctionSecrets => functions::set_secrets(call).await,
+            Keyed::ConfirmFunction => functions::confirm(call).await,
+            Keyed::ListExecutions => executions::list(call).await,
+            Keyed::ReadExecution => executions::read(call).await,
             Keyed::ListAccounts => accounts::list(call).await,
             Keyed::CreateAccount => accounts::create(call).await,
             Keyed::ReadAccount => accounts::read(call).await,
@@ -144,6 +171,37 @@ const ROUTES: &[Route] = &[
     Route {
         template: "/v1/secrets/{id}/value",
         methods: &[(Method::GET, Endpoint::Keyed(Keyed::RevealSecret))],
+    },
+    Route {
+        template: "/v1/functions",
+        methods: &[
+            (Method::GET, Endpoint::Keyed(Keyed::ListFunctions)),
+            (Method::POST, Endpoint::Keyed(Keyed::CreateFunction)),
+        ],
+    },
+    Route {
+        template: "/v1/functions/{id}",
+        methods: &[
+            (Method::GET, Endpoint::Keyed(Keyed::ReadFunction)),
+            (Method::PUT, Endpoint::Keyed(Keyed::UpdateFunction)),
+            (Method::DELETE, Endpoint::Keyed(Keyed::DeleteFunction)),
+        ],
+    },
+    Route {
+        template: "/v1/functions/{id}/secrets",
+        methods: &[(Method::PUT, Endpoint::Keyed(Keyed::SetFunctionSecrets))],
+    },
+    Route {
+        template: "/v1/functions/{id}/confirm",
+        methods: &[(Method::POST, Endpoint::Keyed(Keyed::ConfirmFunction))],
+    },
+    Route {
+        template: "/v1/functions/{id}/executions",
+        methods: &[(Method::GET, Endpoint::Keyed(Keyed::ListExecutions))],
+    },
+    Route {
+        template: "/v1/functions/{id}/executions/{execution}",
+        methods: &[(Method::GET, Endpoint::Keyed(Keyed::ReadExecution))],
     },
     Route {
         template: "/v1/accounts",
@@ -219,34 +277,35 @@ impl Place {
     }
 }
 
-/// A path of the table, and the id in it ("" where it has none).
+/// A path of the table, and the ids in it ("" where it has none).
 pub struct Found<'p> {
     /// Where it stands.
     pub place: Place,
-    /// As the caller wrote it.
-    pub id: &'p str,
+    /// As the caller wrote them: the object's, and that of what is part of it.
+    pub ids: [&'p str; 2],
     methods: &'static [(Method, Endpoint)],
 }
 
 /// Finds a path. Paths and ids have one spelling: a percent-encoded one is another path.
 pub fn find(path: &str) -> Option<Found<'_>> {
     ROUTES.iter().enumerate().find_map(|(index, route)| {
-        let id = id_in(path, route.template)?;
-        Some(Found { place: Place(index), id, methods: route.methods })
+        let ids = ids_in(path, route.template)?;
+        Some(Found { place: Place(index), ids, methods: route.methods })
     })
 }
 
-fn id_in<'p>(path: &'p str, template: &str) -> Option<&'p str> {
-    let (mut parts, mut id) = (path.split('/'), "");
+fn ids_in<'p>(path: &'p str, template: &str) -> Option<[&'p str; 2]> {
+    let (mut parts, mut id, mut of_part) = (path.split('/'), "", "");
     for expected in template.split('/') {
         let part = parts.next()?;
         match expected {
             "{id}" if !part.is_empty() => id = part,
+            "{execution}" if !part.is_empty() => of_part = part,
             _ if part == expected => {}
             _ => return None,
         }
     }
-    parts.next().is_none().then_some(id)
+    parts.next().is_none().then_some([id, of_part])
 }
 
 impl Found<'_> {
@@ -275,16 +334,22 @@ mod tests {
 
     #[test]
     fn finds_paths_by_their_one_spelling() {
-        let id = |path| find(path).map(|found| (found.place.template(), found.id));
+        let id = |path| find(path).map(|found| (found.place.template(), found.ids[0]));
         assert_eq!(id("/v1/secrets"), Some(("/v1/secrets", "")));
         assert_eq!(id("/v1/secrets/sec_x"), Some(("/v1/secrets/{id}", "sec_x")));
         let versions = "/v1/secrets/{id}/versions";
         assert_eq!(id("/v1/secrets/versions/versions"), Some((versions, "versions")));
         assert_eq!(id("/v1/api-keys/k/rotate"), Some(("/v1/api-keys/{id}/rotate", "k")));
+        let execution = find("/v1/functions/f/executions/e").unwrap();
+        assert_eq!(execution.place.template(), "/v1/functions/{id}/executions/{execution}");
+        assert_eq!(execution.ids, ["f", "e"]);
         for path in [
             "",
             "/",
             "*",
+            "/v1/functions/f/executions/",
+            "/v1/functions//executions/e",
+            "/v1/functions/f/executions/e/x",
             "/v1",
             "/v1/secrets/",
             "/v1/secrets/x/",

@@ -6,6 +6,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
+use super::fields::{description, field, ruled, set, tags};
 use super::json::{Object, Sent};
 use super::query::Pagination;
 use super::request::{Call, expected_revision};
@@ -289,14 +290,6 @@ fn value(mut text: Zeroizing<String>) -> Result<SecretValue, ApiError> {
     ruled("value", SecretValue::parse(std::mem::take(&mut *text)))
 }
 
-fn description(fields: &mut Object) -> Result<Field<Description>, ApiError> {
-    field("description", fields.text("description")?, |text| Description::parse(text.to_string()))
-}
-
-fn tags(fields: &mut Object) -> Result<Field<Tags>, ApiError> {
-    field("tags", fields.text_pairs("tags")?, |pairs| Tags::parse(pairs.into_iter().collect()))
-}
-
 /// A time in `expiresAt`; one that is past already is allowed.
 fn expires_at(fields: &mut Object) -> Result<Field<Timestamp>, ApiError> {
     field("expiresAt", fields.text("expiresAt")?, |text| text.parse())
@@ -322,30 +315,6 @@ fn use_only(fields: &mut Object) -> Result<Option<UseOnly>, ApiError> {
     let header = header.ok_or_else(|| needed("allowedHeader"))?;
     let header = ruled("allowedHeader", HeaderName::parse(header.to_string()))?;
     ruled("allowedHosts", UseOnly::new(hosts, header)).map(Some)
-}
-
-fn field<S, T>(
-    name: &str,
-    sent: Sent<S>,
-    parse: impl FnOnce(S) -> Result<T, crate::model::Issue>,
-) -> Result<Field<T>, ApiError> {
-    match sent {
-        Sent::Absent => Ok(Field::Keep),
-        Sent::Null => Ok(Field::Clear),
-        Sent::Value(value) => ruled(name, parse(value)).map(Field::Set),
-    }
-}
-
-/// At creation there is nothing to keep or clear.
-fn set<T>(field: Field<T>) -> Option<T> {
-    match field {
-        Field::Keep | Field::Clear => None,
-        Field::Set(value) => Some(value),
-    }
-}
-
-fn ruled<T>(name: &str, parsed: Result<T, crate::model::Issue>) -> Result<T, ApiError> {
-    parsed.map_err(|issue| ApiError::field(name, issue.to_string()))
 }
 
 fn metadata(status: StatusCode, secret: &Secret, now: Timestamp) -> Answer {

@@ -6,7 +6,9 @@ use serde::{Serialize, Serializer};
 use crate::access::{Glob, Permission};
 use crate::audit::{Action, PeerAddress, RequestId};
 use crate::model::{
-    Description, HeaderName, HostName, Id, IdKind, Label, SecretName, Tags, Timestamp, Version,
+    ContentHash, Description, EgressHosts, Environment, FunctionCode, FunctionName, HeaderName,
+    HostName, Id, IdKind, Label, LogLevel, Memory, SecretName, SecretNames, Tags, Timeout,
+    Timestamp, Version,
 };
 
 macro_rules! written_as_text {
@@ -22,6 +24,8 @@ macro_rules! written_as_text {
 written_as_text!(
     Action,
     Description,
+    FunctionCode,
+    FunctionName,
     Glob,
     HeaderName,
     HostName,
@@ -43,6 +47,12 @@ impl Serialize for Timestamp {
     }
 }
 
+impl Serialize for ContentHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Serialize for PeerAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -52,6 +62,42 @@ impl Serialize for PeerAddress {
 impl Serialize for Version {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.0)
+    }
+}
+
+impl Serialize for LogLevel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for Timeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.get())
+    }
+}
+
+impl Serialize for Memory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.get())
+    }
+}
+
+impl Serialize for SecretNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl Serialize for EgressHosts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl Serialize for Environment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.pairs())
     }
 }
 

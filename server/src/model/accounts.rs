@@ -14,6 +14,8 @@ pub enum Resource {
     ApiKeys,
     /// Events of the audit log.
     AuditEvents,
+    /// Functions.
+    Functions,
 }
 
 /// One thing for each [`Resource`].
@@ -27,6 +29,8 @@ pub struct PerResource<T> {
     pub api_keys: T,
     /// Of [`Resource::AuditEvents`].
     pub audit_events: T,
+    /// Of [`Resource::Functions`].
+    pub functions: T,
 }
 
 /// An account's own quotas; where there is none, the configuration's default holds.
@@ -44,6 +48,7 @@ impl Resource {
             Self::ValueBytes => "valueBytes",
             Self::ApiKeys => "apiKeys",
             Self::AuditEvents => "auditEvents",
+            Self::Functions => "functions",
         }
     }
 }
@@ -56,6 +61,7 @@ impl fmt::Display for Resource {
             Self::ValueBytes => "bytes of values",
             Self::ApiKeys => "API keys",
             Self::AuditEvents => "events in the audit log",
+            Self::Functions => "functions",
         })
     }
 }
@@ -68,6 +74,7 @@ impl<T> PerResource<T> {
             Resource::ValueBytes => &self.value_bytes,
             Resource::ApiKeys => &self.api_keys,
             Resource::AuditEvents => &self.audit_events,
+            Resource::Functions => &self.functions,
         }
     }
 
@@ -78,27 +85,30 @@ impl<T> PerResource<T> {
             value_bytes: make(Resource::ValueBytes),
             api_keys: make(Resource::ApiKeys),
             audit_events: make(Resource::AuditEvents),
+            functions: make(Resource::Functions),
         }
     }
 
     pub(crate) fn map<U>(self, change: impl Fn(T) -> U) -> PerResource<U> {
-        let Self { secrets, value_bytes, api_keys, audit_events } = self;
+        let Self { secrets, value_bytes, api_keys, audit_events, functions } = self;
         PerResource {
             secrets: change(secrets),
             value_bytes: change(value_bytes),
             api_keys: change(api_keys),
             audit_events: change(audit_events),
+            functions: change(functions),
         }
     }
 
     /// Each with another's.
     pub(crate) fn zip<U>(self, other: PerResource<U>) -> PerResource<(T, U)> {
-        let PerResource { secrets, value_bytes, api_keys, audit_events } = other;
+        let PerResource { secrets, value_bytes, api_keys, audit_events, functions } = other;
         PerResource {
             secrets: (self.secrets, secrets),
             value_bytes: (self.value_bytes, value_bytes),
             api_keys: (self.api_keys, api_keys),
             audit_events: (self.audit_events, audit_events),
+            functions: (self.functions, functions),
         }
     }
 }
@@ -106,12 +116,13 @@ impl<T> PerResource<T> {
 impl<T, E> PerResource<Result<T, E>> {
     /// All of them, or the first error.
     pub(crate) fn transpose(self) -> Result<PerResource<T>, E> {
-        let Self { secrets, value_bytes, api_keys, audit_events } = self;
+        let Self { secrets, value_bytes, api_keys, audit_events, functions } = self;
         Ok(PerResource {
             secrets: secrets?,
             value_bytes: value_bytes?,
             api_keys: api_keys?,
             audit_events: audit_events?,
+            functions: functions?,
         })
     }
 }

@@ -22,11 +22,8 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
         config: ConfigText::new(b"x = 1\n").unwrap(),
         image_version: ImageVersion::new("0.1.0").unwrap(),
     };
-    let limits = StoreLimits {
-        versions_kept: 10,
-        per_account: PerResource { secrets: 9, value_bytes: 9, api_keys: 9, audit_events: 9 },
-        accounts: 1,
-    };
+    let limits =
+        StoreLimits { versions_kept: 10, per_account: PerResource::each(|_| 9), accounts: 1 };
     let processor = Processor::new(FakePlatform::new([]));
     let instance = Instance::new(processor, identity, folder, limits);
     instance.boot().unwrap();

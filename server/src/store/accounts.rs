@@ -14,6 +14,7 @@ use crate::store::body::{AccountBody, AccountKeyBody, DeletionBody, StateBody, T
 use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::{Changes, Order, Snapshot};
 use crate::store::error::{AccountError, CreateAccountError, StoreFailure};
+use crate::store::functions;
 use crate::store::record::{Address, Kind, SYSTEM, id_at_end};
 use crate::store::secrets::next_id;
 use std::ops::ControlFlow;
@@ -150,6 +151,7 @@ fn shown(access: &Access<'_>, id: AccountId, body: AccountBody) -> Result<Accoun
         value_bytes: state.value_bytes,
         api_keys: state.keys,
         audit_events: kept(access, &keys)?,
+        functions: functions::count(access, &keys)?,
     };
     Ok(Account { id, name, created_at, quotas: effective(access, state.quotas), usage })
 }

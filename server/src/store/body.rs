@@ -6,9 +6,11 @@ use crate::audit::{Event, PeerAddress, RequestId};
 use crate::keys::TokenHash;
 use crate::limits::VERSIONS_KEPT_MAX;
 use crate::model::{
-    AccountId, ApiKey, Description, HeaderName, HostName, Id, IdKind, IdSequence, KeyId, Label,
-    Quotas, Resource, Revision, Secret, SecretId, SecretName, SecretValue, Tags, Timestamp,
-    UseOnly, Version, VersionInfo,
+    AccountId, ApiKey, ContentHash, Description, EgressHosts, Environment, Execution, ExecutionEnd,
+    ExecutionFault, ExecutionId, ExecutionState, Function, FunctionCode, FunctionId, FunctionName,
+    HeaderName, HostName, Id, IdKind, IdSequence, JsonText, KeyId, Label, LogLine, Logs, Memory,
+    Quotas, ReceiptSignature, Resource, Revision, Secret, SecretId, SecretName, SecretNames,
+    SecretRead, SecretReads, SecretValue, Tags, Timeout, Timestamp, UseOnly, Version, VersionInfo,
 };
 use crate::secret::{KeyBytes, SecretBytes};
 use crate::store::StoreLimits;
@@ -17,7 +19,7 @@ use crate::store::record::{self, Kind};
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
-use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use std::net::IpAddr;
 
 /// A record's content.
@@ -79,6 +81,11 @@ bodies! {
     NameBody: Name 1,
     AuditBody: Audit 1,
     AuditStateBody: AuditState 1,
+    FunctionBody: Function 1,
+    CodeBody: Code 1,
+    FunctionNameBody: FunctionName 1,
+    ExecutionBody: Execution 1,
+    FunctionsStateBody: FunctionsState 1,
 }
 
 #[derive(Encode, Decode)]
@@ -187,6 +194,8 @@ struct QuotasBody {
     api_keys: Option<u64>,
     #[n(3)]
     audit_events: Option<u64>,
+    #[n(4)]
+    functions: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -298,6 +307,84 @@ pub(super) struct AuditStateBody {
     pub(super) events: u64,
 }
 
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct FunctionBody {
+    #[n(0)]
+    pub(super) name: FunctionName,
+    #[n(1)]
+    pub(super) description: Option<Description>,
+    #[n(2)]
+    pub(super) tags: Tags,
+    #[n(3)]
+    pub(super) created_at: Timestamp,
+    #[n(4)]
+    pub(super) updated_at: Timestamp,
+    #[n(5)]
+    pub(super) timeout: Timeout,
+    #[n(6)]
+    pub(super) memory: Memory,
+    #[n(7)]
+    pub(super) secrets: SecretNames,
+    #[n(8)]
+    pub(super) environment: Environment,
+    #[n(9)]
+    pub(super) egress: EgressHosts,
+    #[n(10)]
+    pub(super) pin_code: bool,
+    /// Of the code that was confirmed; absent without `pin_code`.
+    #[n(11)]
+    pub(super) confirmed: Option<ContentHash>,
+    /// Of what stands in the code's record.
+    #[n(12)]
+    pub(super) code_sha256: ContentHash,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct CodeBody {
+    #[n(0)]
+    pub(super) code: FunctionCode,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct FunctionNameBody {
+    #[n(0)]
+    pub(super) name: FunctionName,
+    #[n(1)]
+    pub(super) function: FunctionId,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct ExecutionBody {
+    #[n(0)]
+    pub(super) code_sha256: ContentHash,
+    #[n(1)]
+    pub(super) invoked_by: KeyId,
+    #[n(2)]
+    pub(super) started_at: Timestamp,
+    /// In which opening of the store it ran.
+    #[n(3)]
+    pub(super) opening: Opening,
+    #[n(4)]
+    pub(super) end: Option<ExecutionEnd>,
+}
+
+#[derive(Encode, Decode, Default)]
+#[cbor(map)]
+pub(super) struct FunctionsStateBody {
+    /// Functions that there are.
+    #[n(0)]
+    pub(super) functions: u64,
+}
+
+/// One opening of the store: random, and kept by nobody but the records of executions. What has
+/// not ended in an earlier opening never will.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opening(pub(super) [u8; 16]);
+
 /// The owner's public key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnerKey(pub(super) PublicKey);
@@ -373,6 +460,65 @@ impl SecretBody {
     }
 }
 
+impl FunctionBody {
+    /// The function that this is the record of.
+    pub(super) fn into_function(self, id: FunctionId) -> Function {
+        let Self {
+            name,
+            description,
+            tags,
+            created_at,
+            updated_at,
+            timeout,
+            memory,
+            secrets,
+            environment,
+            egress,
+            pin_code,
+            confirmed,
+            code_sha256,
+        } = self;
+        Function {
+            id,
+            name,
+            description,
+            timeout,
+            memory,
+            secrets,
+            environment,
+            egress,
+            tags,
+            pin_code,
+            confirmed,
+            code_sha256,
+            created_at,
+            updated_at,
+        }
+    }
+
+    /// Whether the code may read secrets at all, as far as it is pinned.
+    pub(super) fn may_read(&self) -> bool {
+        !self.pin_code || self.confirmed == Some(self.code_sha256)
+    }
+}
+
+impl ExecutionBody {
+    /// The execution that this is the record of, as it is known in this opening of the store.
+    pub(super) fn into_execution(
+        self,
+        (function, id): (FunctionId, ExecutionId),
+        now_open: Opening,
+    ) -> Execution {
+        let Self { code_sha256, invoked_by, started_at, opening, end } = self;
+        let state = match end {
+            Some(end) => ExecutionState::Ended(Box::new(end)),
+            None if opening == now_open => ExecutionState::Running,
+            None => ExecutionState::Lost,
+        };
+        Execution { id, function, code_sha256, invoked_by, started_at, state }
+    }
+}
+
 impl StateBody {
     /// Before an account's first key and secret.
     pub(super) fn new(quotas: Quotas) -> Self {
@@ -399,8 +545,8 @@ impl StateBody {
             Resource::Secrets => &mut self.secrets,
             Resource::ValueBytes => &mut self.value_bytes,
             Resource::ApiKeys => &mut self.keys,
-            // The log counts its own, where it is written.
-            Resource::AuditEvents => return Ok(()),
+            // The log counts its own, where it is written; so do functions.
+            Resource::AuditEvents | Resource::Functions => return Ok(()),
         };
         let after = used.saturating_add(more).checked_sub(less);
         let after = after.ok_or(StoreFailure::Damaged { kind: Self::KIND.name() })?;
@@ -500,6 +646,42 @@ cbor_as! {
     Globs: |own| encode(own.iter().map(|glob| glob.as_str()).collect::<Vec<_>>()), |decoder| {
         Self::parse(decoder.decode()?).map_err(refused)
     };
+    FunctionName: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
+    FunctionCode: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
+    JsonText: |own| str(own.as_str()), |decoder| text(decoder, Self::parse);
+    ContentHash: |own| bytes(own.as_bytes()), |decoder| array(decoder).map(Self);
+    Opening: |own| bytes(&own.0), |decoder| array(decoder).map(Self);
+    ReceiptSignature: |own| bytes(&own.0.0), |decoder| {
+        array(decoder).map(|bytes| Self(Signature(bytes)))
+    };
+    Timeout: |own| u32(own.get()), |decoder| Self::parse(decoder.u64()?).map_err(refused);
+    Memory: |own| u32(own.get()), |decoder| Self::parse(decoder.u64()?).map_err(refused);
+    Environment: |own| encode(own.pairs()), |decoder| {
+        Self::parse(decoder.decode()?).map_err(refused)
+    };
+    SecretNames: |own| encode(own.iter().map(SecretName::as_str).collect::<Vec<_>>()), |decoder| {
+        Self::parse(decoder.decode()?).map_err(refused)
+    };
+    EgressHosts: |own| encode(own.iter().map(HostName::as_str).collect::<Vec<_>>()), |decoder| {
+        Self::parse(decoder.decode()?).map_err(refused)
+    };
+    SecretReads: |own| encode(own.as_slice()), |decoder| {
+        Self::in_order(decoder.decode::<Vec<SecretRead>>()?).map_err(refused)
+    };
+    // What would be cut was never written.
+    Logs: |own| encode(own.lines()), |decoder| {
+        let lines: Vec<LogLine> = decoder.decode()?;
+        let count = lines.len();
+        let logs = Self::kept(lines);
+        Some(logs).filter(|logs| logs.lines().len() == count).ok_or_else(|| refused(()))
+    };
+    ExecutionFault: |own| encode([own.name(), own.message(), own.stack()]), |decoder| {
+        let [name, message, stack]: [String; 3] = decoder.decode()?;
+        let bytes = name.len() + message.len() + stack.len();
+        let fault = Self::new(name, message, stack);
+        let kept = fault.name().len() + fault.message().len() + fault.stack().len();
+        Some(fault).filter(|_| kept == bytes).ok_or_else(|| refused(()))
+    };
     Quotas: |own| encode(QuotasBody::from(*own)), |decoder| {
         decoder.decode::<QuotasBody>().map(Self::from)
     };
@@ -564,14 +746,14 @@ impl From<&UseOnly> for UseOnlyBody {
 
 impl From<Quotas> for QuotasBody {
     fn from(quotas: Quotas) -> Self {
-        let Quotas { secrets, value_bytes, api_keys, audit_events } = quotas;
-        Self { secrets, value_bytes, api_keys, audit_events }
+        let Quotas { secrets, value_bytes, api_keys, audit_events, functions } = quotas;
+        Self { secrets, value_bytes, api_keys, audit_events, functions }
     }
 }
 
 impl From<QuotasBody> for Quotas {
     fn from(body: QuotasBody) -> Self {
-        let QuotasBody { secrets, value_bytes, api_keys, audit_events } = body;
-        Self { secrets, value_bytes, api_keys, audit_events }
+        let QuotasBody { secrets, value_bytes, api_keys, audit_events, functions } = body;
+        Self { secrets, value_bytes, api_keys, audit_events, functions }
     }
 }

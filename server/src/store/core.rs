@@ -3,13 +3,13 @@
 
 use crate::access::{Grant, Right, Token};
 use crate::keys::{
-    AccountKey, AccountWrapKey, CryptoError, NameIndexKey, RecordRoot, RootKey, SigningKey,
-    SigningKeys, TokenHash, TokenIndexKey,
+    AccountKey, AccountWrapKey, CryptoError, FunctionNameIndexKey, NameIndexKey, RecordRoot,
+    RootKey, SigningKey, SigningKeys, TokenHash, TokenIndexKey,
 };
 use crate::limits::ACCOUNT_KEYS_CACHED;
-use crate::model::{AccountId, SecretName};
-use crate::secret::RandomError;
-use crate::store::body::{Body, InstanceBody};
+use crate::model::{AccountId, FunctionId, FunctionName, SecretName};
+use crate::secret::{RandomError, random_array};
+use crate::store::body::{Body, ExecutionBody, InstanceBody, Opening};
 use crate::store::engine::{Changes, View};
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, Address, SYSTEM};
@@ -25,6 +25,8 @@ pub(super) struct Core {
     pub(super) signing: SigningKeys,
     /// Whether the claim is known to be final; never goes back to false.
     pub(super) settled: AtomicBool,
+    /// This opening of the store.
+    pub(super) opening: Opening,
     wrap: AccountWrapKey,
     system: AccountKeys,
     tokens: TokenIndexKey,
@@ -45,16 +47,22 @@ pub(super) struct AccountKeys {
     pub(super) id: AccountId,
     records: AccountKey,
     names: NameIndexKey,
+    function_names: FunctionNameIndexKey,
 }
 
 impl AccountKeys {
     pub(super) fn new(header: &Header, id: AccountId, records: AccountKey) -> Self {
         let names = records.name_index_key(&header.store_id, id);
-        Self { id, records, names }
+        let function_names = records.function_name_index_key(&header.store_id, id);
+        Self { id, records, names, function_names }
     }
 
     pub(super) fn hash(&self, name: &SecretName) -> [u8; 32] {
         self.names.hash(name)
+    }
+
+    pub(super) fn function_hash(&self, name: &FunctionName) -> [u8; 32] {
+        self.function_names.hash(name)
     }
 
     pub(super) fn key(&self) -> &AccountKey {
@@ -76,18 +84,19 @@ impl Core {
         system: AccountKey,
         signing: SigningKeys,
         limits: StoreLimits,
-    ) -> Self {
+    ) -> Result<Self, CryptoError> {
         let tokens = system.token_index_key(&header.store_id);
-        Self {
+        Ok(Self {
             header,
             limits,
             signing,
             settled: AtomicBool::new(false),
+            opening: Opening(random_array()?),
             wrap: root.account_wrap_key(&header.store_id),
             system: AccountKeys::new(&header, SYSTEM, system),
             tokens,
             accounts: RwLock::default(),
-        }
+        })
     }
 
     /// An existing store's: its first records have to open under this root key.
@@ -109,7 +118,7 @@ impl Core {
             log: SigningKey::from_seed(log)?,
             receipt: SigningKey::from_seed(receipt)?,
         };
-        let core = Self::found(header, root, system, signing, limits);
+        let core = Self::found(header, root, system, signing, limits)?;
         let owner = core.access(view).get(&core.system, &Address::owner())?;
         core.settled.store(owner.settled, std::sync::atomic::Ordering::Release);
         Ok(core)
@@ -171,6 +180,15 @@ impl Access<'_> {
     /// Whether anything stands at an address.
     pub(super) fn exists<B: Body>(&self, address: &Address<B>) -> Result<bool, StoreFailure> {
         Ok(self.view.get(address.key())?.is_some())
+    }
+
+    /// The engine keys of all executions of a function that are kept, oldest first.
+    pub(super) fn executions(
+        &self,
+        account: AccountId,
+        of: FunctionId,
+    ) -> Result<Vec<Vec<u8>>, StoreFailure> {
+        Ok(self.view.keys(&Address::<ExecutionBody>::executions(account, of))?)
     }
 
     /// Opens a record's bytes, from a scan.

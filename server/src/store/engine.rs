@@ -211,6 +211,9 @@ pub(super) trait View {
     /// What stands at a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
 
+    /// The keys that begin with `prefix`, in order; for where there are few.
+    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError>;
+
     /// How many accounts were deleted since the file was opened, as this view has it: what was
     /// cached under another number may be of an account that is not there.
     fn deletions(&self) -> u64;
@@ -295,6 +298,10 @@ impl View for Snapshot {
         guarded(|| Ok(self.table.get(key)?.map(|value| value.value().to_vec())))
     }
 
+    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError> {
+        guarded(|| keys_of(&self.table, prefix))
+    }
+
     fn deletions(&self) -> u64 {
         self.deletions
     }
@@ -363,9 +370,28 @@ impl View for Batch<'_> {
         Ok(self.table.get(key)?.map(|value| value.value().to_vec()))
     }
 
+    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError> {
+        keys_of(&self.table, prefix)
+    }
+
     fn deletions(&self) -> u64 {
         self.deletions
     }
+}
+
+fn keys_of(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    prefix: &[u8],
+) -> Result<Vec<Vec<u8>>, EngineError> {
+    let mut keys = Vec::new();
+    for entry in table.range(prefix..)? {
+        let (key, _) = entry?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        keys.push(key.value().to_vec());
+    }
+    Ok(keys)
 }
 
 /// What one write changes: nothing of it happens before all of it is known.

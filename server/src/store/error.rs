@@ -1,6 +1,6 @@
 //! Why the store's verbs did not do what they were asked.
 
-use crate::model::{Issue, Resource, Revision, Version};
+use crate::model::{ContentHash, Issue, Resource, Revision, Version};
 
 /// The store itself failed, or the caller's key is gone: what every verb may answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -200,6 +200,79 @@ verb_error! {
     /// Why an account was not changed, or not deleted.
     AccountError {
         /// No such account.
+        #[error("not found")]
+        NotFound,
+    }
+}
+
+verb_error! {
+    /// Why a function was not created.
+    CreateFunctionError {
+        /// A function has that name.
+        #[error("a function of that name exists")]
+        NameTaken,
+        /// It binds secrets, which is reading.
+        #[error("only a key with admin gives a function secrets")]
+        NeedsAdmin,
+        /// It names a secret outside the key's patterns.
+        #[error("this key does not reach every secret that the function declares")]
+        OutsideScope,
+    }
+}
+
+verb_error! {
+    /// Why a function was not changed.
+    UpdateFunctionError {
+        /// No such function for this key.
+        #[error("not found")]
+        NotFound,
+        /// The function has secrets, or is to have some, and the change bears on what reads them.
+        #[error("only a key with admin changes what reads a function's secrets")]
+        NeedsAdmin,
+        /// As before, and a secret's name, an old one or a new one, lies outside the key's patterns.
+        #[error("this key does not reach every secret that the function declares")]
+        OutsideScope,
+    }
+}
+
+verb_error! {
+    /// Why a function's code was not confirmed.
+    ConfirmFunctionError {
+        /// No such function for this key.
+        #[error("not found")]
+        NotFound,
+        /// A secret's name lies outside the key's patterns.
+        #[error("this key does not reach every secret that the function declares")]
+        OutsideScope,
+        /// The function's code needs no confirmation.
+        #[error("the function's code is not pinned")]
+        NotPinned,
+        /// The function has other code than the caller means.
+        #[error("the function has other code")]
+        OtherCode {
+            /// Of the code that it has.
+            current: ContentHash
+        },
+    }
+}
+
+verb_error! {
+    /// Why a function, or its executions, were not read, or it was not deleted.
+    FunctionError {
+        /// No such function, or no such execution of it.
+        #[error("not found")]
+        NotFound,
+    }
+}
+
+verb_error! {
+    /// Why code was not given a value.
+    FunctionReadError {
+        /// The function does not declare the name, or its code waits for a confirmation, or it has
+        /// other code by now, or is gone; or the secret is use-only.
+        #[error("the function may not read this secret")]
+        Denied,
+        /// It may, and there is no such secret, or it has expired.
         #[error("not found")]
         NotFound,
     }

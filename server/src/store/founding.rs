@@ -171,7 +171,7 @@ pub(super) fn found(
     let root = RootKey::random()?;
     let signing = SigningKeys::random()?;
     let table = founding.sealer.seal(&header, &root, &signing.instance)?;
-    let core = Core::found(header, &root, AccountKey::random()?, signing, limits);
+    let core = Core::found(header, &root, AccountKey::random()?, signing, limits)?;
     let engine = Engine::open(backend, space)?;
     let answer = engine.write(|batch| {
         let mut changes = Changes::default();

@@ -4,12 +4,13 @@ use crate::keys::{
     AccountKey, CryptoError, DoesNotOpen, RecordRoot, TAG_BYTES, TokenHash, label, list,
 };
 use crate::limits::{RECORD_BYTES, RECORD_PADDED_BYTES_MIN};
-use crate::model::{AccountId, ID_BYTES, KeyId, SecretId, Version};
+use crate::model::{AccountId, ExecutionId, FunctionId, ID_BYTES, KeyId, SecretId, Version};
 use crate::secret::random_array;
 use crate::store::Header;
 use crate::store::body::{
-    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, DeletionBody, InstanceBody,
-    KeyBody, NameBody, OwnerBody, SecretBody, StateBody, StateBodyV1, TokenBody, ValueBody,
+    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, CodeBody, DeletionBody,
+    ExecutionBody, FunctionBody, FunctionNameBody, FunctionsStateBody, InstanceBody, KeyBody,
+    NameBody, OwnerBody, SecretBody, StateBody, StateBodyV1, TokenBody, ValueBody,
 };
 use crate::store::error::StoreFailure;
 use minicbor::encode::{Encode, Write};
@@ -47,6 +48,11 @@ pub(super) enum Kind {
     Name = 0x22,
     Audit = 0x30,
     AuditState = 0x31,
+    Function = 0x40,
+    Code = 0x41,
+    FunctionName = 0x42,
+    Execution = 0x43,
+    FunctionsState = 0x44,
 }
 
 impl Kind {
@@ -68,6 +74,11 @@ impl Kind {
             Self::Name => "name",
             Self::Audit => "audit",
             Self::AuditState => "audit state",
+            Self::Function => "function",
+            Self::Code => "code",
+            Self::FunctionName => "function name",
+            Self::Execution => "execution",
+            Self::FunctionsState => "functions state",
         }
     }
 }
@@ -215,6 +226,41 @@ impl Address<AuditStateBody> {
     }
 }
 
+impl Address<FunctionBody> {
+    pub(super) fn function(account: AccountId, id: FunctionId) -> Self {
+        Self::new(account, id.as_bytes())
+    }
+}
+
+impl Address<CodeBody> {
+    pub(super) fn code(account: AccountId, id: FunctionId) -> Self {
+        Self::new(account, id.as_bytes())
+    }
+}
+
+impl Address<FunctionNameBody> {
+    pub(super) fn function_name(account: AccountId, hash: &[u8; 32]) -> Self {
+        Self::new(account, hash)
+    }
+}
+
+impl Address<ExecutionBody> {
+    pub(super) fn execution(account: AccountId, of: FunctionId, id: ExecutionId) -> Self {
+        Self::new(account, &[*of.as_bytes(), *id.as_bytes()].concat())
+    }
+
+    /// What every engine key of this function's executions begins with.
+    pub(super) fn executions(account: AccountId, of: FunctionId) -> Vec<u8> {
+        engine_key(account, Kind::Execution, of.as_bytes())
+    }
+}
+
+impl Address<FunctionsStateBody> {
+    pub(super) fn functions_state(account: AccountId) -> Self {
+        Self::new(account, &[])
+    }
+}
+
 /// The version that a record says its body has; it opens as that one only.
 pub(super) fn body_version(record: &[u8]) -> Option<u8> {
     record.get(1).copied()
@@ -223,6 +269,12 @@ pub(super) fn body_version(record: &[u8]) -> Option<u8> {
 /// The id, or the number, that ends an engine key of a scanned kind.
 pub(super) fn id_at_end<const N: usize>(key: &[u8]) -> Option<[u8; N]> {
     key.get(ID_BYTES + 1..)?.try_into().ok()
+}
+
+/// The execution that an engine key of its kind ends with.
+pub(super) fn execution_at(key: &[u8]) -> Option<ExecutionId> {
+    let (_, id) = key.get(ID_BYTES + 1..)?.split_at_checked(ID_BYTES)?;
+    id.try_into().ok().map(ExecutionId::from_bytes)
 }
 
 /// Seals a body for its place. Every call draws a new salt, and so a new key.
@@ -264,7 +316,7 @@ fn write_plaintext<B: Body>(
     plaintext: &mut [u8],
 ) -> Option<()> {
     let mut unwritten = plaintext.get_mut(..content_length(address, body_bytes))?;
-    let key_length = u8::try_from(address.key.len()).expect("engine keys have at most 51 bytes");
+    let key_length = u8::try_from(address.key.len()).expect("engine keys have at most 55 bytes");
     let body_length = u32::try_from(body_bytes).ok()?;
     unwritten.write_all(&[key_length]).ok()?;
     unwritten.write_all(&address.key).ok()?;

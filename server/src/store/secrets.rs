@@ -64,6 +64,24 @@ fn find_current<R: Right>(
     Ok(body.filter(|body| body.expires_at.is_none_or(|end| act.now < end)))
 }
 
+/// The live secret of this name that has not expired.
+pub(super) fn named(
+    access: &Access<'_>,
+    account: &AccountKeys,
+    name: &SecretName,
+    now: Timestamp,
+) -> Result<Option<(SecretId, SecretBody)>, StoreFailure> {
+    let damaged = StoreFailure::Damaged { kind: Kind::Name.name() };
+    let address = Address::name(account.id, &account.hash(name));
+    let Some(index) = access.find(account, &address)? else { return Ok(None) };
+    let body = access.get(account, &Address::secret(account.id, index.secret))?;
+    if index.name != *name || body.name != *name {
+        return Err(damaged);
+    }
+    let current = body.expires_at.is_none_or(|end| now < end);
+    Ok(Some((index.secret, body)).filter(|_| current))
+}
+
 /// Opens a value. Nobody has been told of it yet, so that it must not leave.
 pub(super) fn value<R: Right>(
     access: &Access<'_>,

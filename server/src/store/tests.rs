@@ -6,7 +6,10 @@ mod audit;
 mod crash;
 mod damage;
 pub(crate) mod disk;
+mod executions;
 mod files;
+mod function_damage;
+mod functions;
 mod log;
 mod log_damage;
 mod model;
@@ -29,8 +32,13 @@ use tokio::runtime::Runtime;
 
 pub(crate) const LIMITS: StoreLimits =
     StoreLimits { versions_kept: 3, per_account: PER_ACCOUNT, accounts: 5 };
-const PER_ACCOUNT: PerResource<u64> =
-    PerResource { secrets: 1_000, value_bytes: 10_000_000, api_keys: 20, audit_events: 100_000 };
+const PER_ACCOUNT: PerResource<u64> = PerResource {
+    secrets: 1_000,
+    value_bytes: 10_000_000,
+    api_keys: 20,
+    audit_events: 100_000,
+    functions: 50,
+};
 const OWNER: PublicKey = PublicKey([0x0E; 32]);
 
 fn at(seconds: u64) -> Timestamp {

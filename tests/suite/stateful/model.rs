@@ -18,8 +18,8 @@ pub const FULL: Refusal = (507, "QUOTA_EXCEEDED");
 
 pub const VERSIONS_KEPT: usize = 3;
 /// What an account may have unless the owner says otherwise; in the order of [`QUOTAS`].
-pub const DEFAULTS: [u64; 4] = [4, 65_536, 7, 40];
-pub const QUOTAS: [&str; 4] = ["secrets", "valueBytes", "apiKeys", "auditEvents"];
+pub const DEFAULTS: [u64; 5] = [4, 65_536, 7, 40, 3];
+pub const QUOTAS: [&str; 5] = ["secrets", "valueBytes", "apiKeys", "auditEvents", "functions"];
 pub const NAMES: [&str; 5] = ["db-1", "db-2", "web-1", "web-2", "db"];
 /// Sets of permissions, in the order in which they are shown.
 pub const PERMISSIONS: [&[&str]; 6] =
@@ -150,7 +150,7 @@ pub struct Account {
     pub id: String,
     pub name: String,
     pub created_at: String,
-    pub quotas: [Option<u64>; 4],
+    pub quotas: [Option<u64>; 5],
     pub secrets: Vec<Secret>,
     pub keys: Vec<Key>,
     /// All tokens there have ever been, and whose.
@@ -176,10 +176,10 @@ impl Account {
         self.keys.iter().filter(|key| !key.revoked)
     }
 
-    pub fn used(&self) -> [u64; 4] {
+    pub fn used(&self) -> [u64; 5] {
         let bytes = self.live().map(Secret::bytes).sum();
         let (secrets, keys) = (self.live().count() as u64, self.live_keys().count() as u64);
-        [secrets, bytes, keys, self.log.len() as u64]
+        [secrets, bytes, keys, self.log.len() as u64, 0]
     }
 
     fn quota(&self, which: usize) -> u64 {
@@ -201,14 +201,14 @@ impl Account {
     }
 
     pub fn shown(&self) -> Value {
-        let by_name = |values: [u64; 4]| -> Value {
+        let by_name = |values: [u64; 5]| -> Value {
             QUOTAS
                 .into_iter()
                 .zip(values)
                 .map(|(name, value)| (name.to_owned(), json!(value)))
                 .collect()
         };
-        let quotas = by_name([0, 1, 2, 3].map(|which| self.quota(which)));
+        let quotas = by_name([0, 1, 2, 3, 4].map(|which| self.quota(which)));
         let Account { id, name, created_at, .. } = self;
         json!({"id": id, "name": name, "createdAt": created_at, "quotas": quotas,
             "usage": by_name(self.used())})

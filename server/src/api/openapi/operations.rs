@@ -13,14 +13,16 @@ use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
 use crate::api::{
-    Done, accounts, attestation, audit, claim, endorsements, health, keys, seal, secrets,
+    Done, accounts, attestation, audit, claim, endorsements, executions, functions, health, keys,
+    seal, secrets,
 };
 use crate::audit::Action;
 use crate::limits;
 use crate::metrics::Text;
 use crate::model::{
-    Description, HeaderName, HostName, Label, NamePrefix, Overlap, Resource, SecretName,
-    SecretValue, Tags, Timestamp, Version, use_only,
+    ContentHash, Description, EgressHosts, Environment, FunctionCode, FunctionName, HeaderName,
+    HostName, Label, Memory, NamePrefix, Overlap, Resource, SecretName, SecretNames, SecretValue,
+    Tags, Timeout, Timestamp, Version, use_only,
 };
 use crate::phase::Phase;
 
@@ -186,6 +188,64 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
             .answers(200, issued(schemas))
             .fails(ApiError::Conflict("".into()))
             .fails(quota()),
+        Keyed::ListFunctions => by(Permission::Read, "List functions, newest first")
+            .query(
+                functions::LIST,
+                [("limit", false, page_limit()), ("offset", false, page_offset())],
+            )
+            .answers(200, schemas.answer::<functions::List<'_>>()),
+        Keyed::CreateFunction => {
+            by(Permission::Write, "Create a function; where it declares secrets, that takes admin")
+                .takes(
+                    function_fields(functions::CREATE, schemas)
+                        .required("name", schemas.of::<FunctionName>())
+                        .required("code", schemas.of::<FunctionCode>()),
+                )
+                .answers(201, schemas.answer::<functions::Shown<'_>>())
+                .with_header("Location")
+                .fails(ApiError::Conflict("".into()))
+                .fails(quota())
+        }
+        Keyed::ReadFunction => by(Permission::Read, "A function, and its code where asked for")
+            .query(
+                functions::READ,
+                [("includeCode", false, json!({"type": "string", "enum": ["true", "false"]}))],
+            )
+            .answers(200, schemas.answer::<functions::Shown<'_>>()),
+        Keyed::UpdateFunction => by(
+            Permission::Write,
+            "Change a function: what is absent stays; what decides over its secrets takes admin",
+        )
+        .takes(
+            function_fields(functions::UPDATE, schemas)
+                .optional("code", schemas.of::<FunctionCode>())
+                .not_empty(),
+        )
+        .answers(200, schemas.answer::<functions::Shown<'_>>())
+        .fails(quota()),
+        Keyed::DeleteFunction => {
+            by(Permission::Admin, "Delete a function with its code and its executions")
+                .answers(200, schemas.answer::<Done>())
+        }
+        Keyed::SetFunctionSecrets => by(Permission::Admin, "Say which secrets a function may read")
+            .takes(Body::new(functions::SECRETS).required("secrets", schemas.of::<SecretNames>()))
+            .answers(200, schemas.answer::<functions::Shown<'_>>())
+            .fails(quota()),
+        Keyed::ConfirmFunction => by(Permission::Admin, "Let a pinned function's code read")
+            .takes(
+                Body::new(functions::CONFIRM).required("codeSha256", schemas.of::<ContentHash>()),
+            )
+            .answers(200, schemas.answer::<functions::Shown<'_>>())
+            .fails(ApiError::Conflict("".into()))
+            .fails(quota()),
+        Keyed::ListExecutions => by(Permission::Read, "A function's last executions, newest first")
+            .query(
+                executions::LIST,
+                [("limit", false, page_limit()), ("offset", false, page_offset())],
+            )
+            .answers(200, schemas.answer::<executions::List>()),
+        Keyed::ReadExecution => by(Permission::Read, "One execution, with its result and its log")
+            .answers(200, schemas.answer::<executions::Record<'_>>()),
         Keyed::ListAccounts => by_owner("List accounts, newest first")
             .query(
                 accounts::LIST,
@@ -245,6 +305,22 @@ fn use_only_secret(schemas: &mut Schemas) -> Body {
         .required("useOnly", json!({"enum": [true]}))
         .required("allowedHosts", hosts)
         .required("allowedHeader", schemas.of::<HeaderName>())
+}
+
+/// The fields that creation and change of a function have in common.
+fn function_fields(fields: &'static [&'static str], schemas: &mut Schemas) -> Body {
+    // The lists name what stands in them by reference.
+    schemas.of::<SecretName>();
+    schemas.of::<HostName>();
+    Body::new(fields)
+        .nullable("description", schemas.of::<Description>())
+        .nullable("timeout", schemas.of::<Timeout>())
+        .nullable("memory", schemas.of::<Memory>())
+        .nullable("secrets", schemas.of::<SecretNames>())
+        .nullable("environment", schemas.of::<Environment>())
+        .nullable("egress", schemas.of::<EgressHosts>())
+        .nullable("tags", schemas.of::<Tags>())
+        .nullable("pinCode", json!({"type": "boolean"}))
 }
 
 /// A page of items or, with `detail=full`, of whole secrets.

@@ -11,10 +11,13 @@ use crate::access::{Glob, Globs, Permission, Token};
 use crate::audit::{Action, PeerAddress, RequestId};
 use crate::limits;
 use crate::model::{
-    AccountId, DESCRIPTION_CHARS_MAX, Description, HeaderName, HostName, ID_BYTES, IdKind, KeyId,
-    Label, NAME_CHARS_MAX, NamePrefix, OfAccount, OfKey, OfSecret, Overlap, Revision, SecretId,
-    SecretName, SecretValue, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX, TAGS_MAX, Tags, Timestamp,
-    VALUE_BYTES_MAX, Version, use_only,
+    AccountId, CODE_BYTES_MAX, ContentHash, DESCRIPTION_CHARS_MAX, Description, EGRESS_HOSTS_MAX,
+    ENVIRONMENT_NAME_BYTES_MAX, ENVIRONMENT_PAIRS_MAX, ENVIRONMENT_VALUE_BYTES_MAX, EgressHosts,
+    Environment, ExecutionId, ExecutionState, FUNCTION_NAME_CHARS_MAX, FUNCTION_SECRETS_MAX,
+    FunctionCode, FunctionId, FunctionName, HeaderName, HostName, ID_BYTES, IdKind, KeyId, Label,
+    LogLevel, Memory, NAME_CHARS_MAX, NamePrefix, OfAccount, OfExecution, OfFunction, OfKey,
+    OfSecret, Overlap, Revision, SecretId, SecretName, SecretNames, SecretValue, TAG_KEY_CHARS_MAX,
+    TAG_VALUE_CHARS_MAX, TAGS_MAX, Tags, Timeout, Timestamp, VALUE_BYTES_MAX, Version, use_only,
 };
 
 /// A bearer key.
@@ -39,6 +42,10 @@ pub struct IfMatch;
 pub struct PermissionList;
 /// A key's patterns.
 pub struct GlobList;
+/// What became of an execution.
+pub struct StatusText;
+/// Whatever code gives back.
+pub struct AnyJson;
 
 macro_rules! described {
     ($($type:ty as $name:literal: $schema:expr;)*) => {$(
@@ -60,6 +67,44 @@ described! {
     SecretId as "SecretId": id::<OfSecret>();
     KeyId as "KeyId": id::<OfKey>();
     AccountId as "AccountId": id::<OfAccount>();
+    FunctionId as "FunctionId": id::<OfFunction>();
+    ExecutionId as "ExecutionId": id::<OfExecution>();
+    FunctionName as "FunctionName": text("^[a-z0-9-]+$", 1, FUNCTION_NAME_CHARS_MAX);
+    FunctionCode as "FunctionCode": json!({
+        "type": "string", "minLength": 1, "maxLength": CODE_BYTES_MAX, "pattern": "^[^\\u0000]+$",
+        "description": format!("JavaScript, 1 to {CODE_BYTES_MAX} bytes of UTF-8"),
+    });
+    StatusText as "ExecutionStatus": json!({"type": "string", "enum": ExecutionState::NAMES});
+    LogLevel as "LogLevel": json!({"type": "string", "enum": LogLevel::ALL.map(LogLevel::as_str)});
+    AnyJson as "Json": json!({
+        "type": ["null", "boolean", "number", "string", "array", "object"],
+    });
+    ContentHash as "Sha256": json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
+    Timeout as "Timeout": json!({
+        "type": "integer", "minimum": Timeout::MIN, "maximum": Timeout::MAX,
+        "default": Timeout::DEFAULT.get(), "description": "In seconds",
+    });
+    Memory as "Memory": json!({
+        "type": "integer", "minimum": Memory::MIN, "maximum": Memory::MAX,
+        "default": Memory::DEFAULT.get(), "description": "In MiB",
+    });
+    SecretNames as "SecretNames": json!({
+        "type": "array", "items": {"$ref": "#/components/schemas/SecretName"},
+        "maxItems": FUNCTION_SECRETS_MAX, "uniqueItems": true,
+    });
+    EgressHosts as "EgressHosts": json!({
+        "type": "array", "items": {"$ref": "#/components/schemas/HostName"},
+        "maxItems": EGRESS_HOSTS_MAX, "uniqueItems": true,
+    });
+    Environment as "Environment": json!({
+        "type": "object",
+        "maxProperties": ENVIRONMENT_PAIRS_MAX,
+        "propertyNames": {
+            "type": "string", "minLength": 1, "maxLength": ENVIRONMENT_NAME_BYTES_MAX,
+        },
+        "additionalProperties": {"type": "string", "maxLength": ENVIRONMENT_VALUE_BYTES_MAX},
+        "description": "Bounds are in bytes of UTF-8; 65536 in all",
+    });
     Timestamp as "Time": json!({
         "type": "string", "format": "date-time", "pattern": TIME,
         "description": "UTC, whole seconds, from 1970 on",

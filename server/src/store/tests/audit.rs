@@ -1,8 +1,9 @@
 //! Opens every record of a store and checks that they agree with one another.
 
 use super::super::body::{
-    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, DeletionBody, InstanceBody, KeyBody,
-    NameBody, OwnerBody, SecretBody, StateBody, TokenBody, ValueBody,
+    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, CodeBody, DeletionBody, ExecutionBody,
+    FunctionBody, FunctionNameBody, InstanceBody, KeyBody, NameBody, OwnerBody, SecretBody,
+    StateBody, TokenBody, ValueBody,
 };
 use super::super::core::{Access, AccountKeys};
 use super::super::engine::Order;
@@ -80,6 +81,7 @@ pub(super) fn audit_all(store: &Store) -> Result<BTreeMap<AccountId, Contents>, 
             let versions: usize = own.values().map(|(.., values)| values.len()).sum();
             expected += 2 * own.len() + versions;
             contents.insert(account, own);
+            expected += audit_functions(&access, &records, &keys)?;
             audit_keys(&access, &records, &keys, &mut tokens)?;
             expected += audit_log(&access, &records, &keys)?;
         } else {
@@ -139,6 +141,44 @@ fn audit_log(
     }
     check(state.map(|state| state.events) == Some(next).filter(|next| *next > 0), "audit state")?;
     Ok(count)
+}
+
+/// The records of an account's functions.
+fn audit_functions(
+    access: &Access<'_>,
+    records: &Records,
+    account: &AccountKeys,
+) -> Result<usize, String> {
+    let text = |failure: StoreFailure| failure.to_string();
+    let state: StateBody = access.get(account, &Address::state(account.id)).map_err(text)?;
+    let (mut functions, mut executions) = (0, 0);
+    for rest in of_kind(records, account.id, Kind::Function) {
+        let function_id = id(rest);
+        check(rest <= &state.last_id.0[..], "last id")?;
+        let address = Address::function(account.id, function_id);
+        let body: FunctionBody = access.get(account, &address).map_err(text)?;
+        check(body.pin_code || body.confirmed.is_none(), "pins")?;
+        let address = Address::code(account.id, function_id);
+        let CodeBody { code } = access.get(account, &address).map_err(text)?;
+        check(code.hash() == body.code_sha256, "code")?;
+        let address = Address::function_name(account.id, &account.function_hash(&body.name));
+        let index: FunctionNameBody = access.get(account, &address).map_err(text)?;
+        check(index.name == body.name && index.function == function_id, "function names")?;
+        functions += 1;
+        let own = access.executions(account.id, function_id).map_err(text)?;
+        check(own.len() <= crate::limits::EXECUTIONS_KEPT, "executions")?;
+        for key in &own {
+            let execution = super::super::record::execution_at(key).unwrap();
+            let address = Address::execution(account.id, function_id, execution);
+            let _: ExecutionBody = access.get(account, &address).map_err(text)?;
+        }
+        executions += own.len();
+    }
+    let address = Address::functions_state(account.id);
+    let kept = access.find(account, &address).map_err(text)?;
+    let is_kept = usize::from(kept.is_some());
+    check(kept.map_or(0, |state| state.functions) == functions as u64, "function counter")?;
+    Ok(3 * functions + executions + is_kept)
 }
 
 fn audit_keys(

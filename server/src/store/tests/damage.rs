@@ -5,6 +5,8 @@ use super::super::engine::{Changes, Commit, Engine};
 use super::super::record::{Address, Kind};
 use super::audit::{Contents, audit, kind_of, records};
 use super::crash::Dice;
+use super::executions::failed;
+use super::functions::pinned;
 use super::*;
 use crate::model::ID_BYTES;
 use std::collections::BTreeMap;
@@ -24,6 +26,12 @@ fn filled(chip: &Chip, seed: &str) -> (Disk, ClaimAnswer, BTreeMap<Vec<u8>, Vec<
     }
     let new = new_key(&[Permission::Read], globs(&["a*"]));
     runtime.block_on(store.create_key(act(&admin, 2), new)).unwrap();
+    for index in 0..2 {
+        let new = pinned(&format!("{seed}-{index}"), &["a-0"]);
+        let made = runtime.block_on(store.create_function(act(&admin, 2), new)).unwrap();
+        let run = store.invocable(admin.grant().unwrap(), made.id, at(2)).ok().unwrap().run;
+        runtime.block_on(store.end_execution(run, at(2), failed(seed))).unwrap();
+    }
     let all = records(&store);
     (disk, claim, all)
 }

@@ -19,13 +19,14 @@ impl Instance {
     }
 
     /// Sets one quota of the first account, by the owner.
-    fn set_quota(&self, resource: Resource, quota: Field<u64>) -> Account {
+    pub(super) fn set_quota(&self, resource: Resource, quota: Field<u64>) -> Account {
         let mut quotas = keep_all();
         *match resource {
             Resource::Secrets => &mut quotas.secrets,
             Resource::ValueBytes => &mut quotas.value_bytes,
             Resource::ApiKeys => &mut quotas.api_keys,
             Resource::AuditEvents => &mut quotas.audit_events,
+            Resource::Functions => &mut quotas.functions,
         } = quota;
         let change = AccountChange { name: None, quotas };
         let id = self.claim.account;
@@ -118,7 +119,7 @@ fn an_accounts_own_quotas_come_before_the_configurations() {
     // They are the account's, and stay; the configuration's hold where there is none.
     let shown = instance.set_quota(Resource::Secrets, Field::Keep);
     let own =
-        Quotas { secrets: Some(3), api_keys: Some(0), audit_events: Some(4), value_bytes: None };
+        Quotas { secrets: Some(3), api_keys: Some(0), audit_events: Some(4), ..Quotas::default() };
     assert_eq!(
         shown.quotas,
         own.zip(instance.limits.per_account).map(|(own, default)| own.unwrap_or(default))

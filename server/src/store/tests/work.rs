@@ -20,6 +20,10 @@ impl View for Noted<'_> {
         Ok(found)
     }
 
+    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError> {
+        self.view.keys(prefix)
+    }
+
     fn deletions(&self) -> u64 {
         self.view.deletions()
     }

@@ -1,0 +1,167 @@
+//! Executions: what a run of a function reads, and the record that it leaves.
+
+use crate::access::{FunctionRun, Grant, Right};
+use crate::audit::{Act, Action, Object};
+use crate::limits::EXECUTIONS_KEPT;
+use crate::model::{
+    Execution, ExecutionEnd, ExecutionId, ExecutionPage, FunctionId, Revealed, SecretId,
+    SecretName, Timestamp, Version,
+};
+use crate::store::api_keys;
+use crate::store::audit::note;
+use crate::store::body::{Body, ExecutionBody};
+use crate::store::core::{Access, AccountKeys};
+use crate::store::engine::Changes;
+use crate::store::error::{FunctionError, FunctionReadError, StoreFailure};
+use crate::store::functions;
+use crate::store::record::{Address, execution_at};
+use crate::store::secrets;
+use std::sync::Arc;
+
+/// Whether the function still is what was invoked, and may read this name.
+fn check_declares(
+    access: &Access<'_>,
+    account: &AccountKeys,
+    run: &FunctionRun,
+    name: &SecretName,
+) -> Result<(), FunctionReadError> {
+    let body = functions::find(access, account, run.function())?;
+    let may_read = body.is_some_and(|body| {
+        body.code_sha256 == run.code_sha256() && body.may_read() && body.secrets.contains(name)
+    });
+    if may_read { Ok(()) } else { Err(FunctionReadError::Denied) }
+}
+
+/// Opens the newest value. Nobody has been told of it yet, so that it must not leave.
+pub(super) fn value(
+    access: &Access<'_>,
+    act: &Act<FunctionRun>,
+    name: &SecretName,
+) -> Result<Revealed, FunctionReadError> {
+    let account = access.account_of(act.by.grant())?;
+    check_declares(access, &account, &act.by, name)?;
+    let found = secrets::named(access, &account, name, act.now)?;
+    let (id, body) = found.ok_or(FunctionReadError::NotFound)?;
+    if body.use_only.is_some() {
+        return Err(FunctionReadError::Denied);
+    }
+    let version = body.versions.newest().version;
+    let value = access.get(&*account, &Address::value(account.id, id, version))?.value;
+    Ok(Revealed { id, name: body.name, version, value })
+}
+
+/// Records that a value is given to the code, if all that it was opened for still stands: the key
+/// with its token, the function with this code and this name, the secret with this version. Whether
+/// a secret is use-only never changes.
+pub(super) fn read(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    act: &Act<FunctionRun>,
+    (id, name, version): (SecretId, SecretName, Version),
+) -> Result<(), FunctionReadError> {
+    api_keys::check_standing(access, act.by.grant())?;
+    if act.by.grant().has_expired(act.now) {
+        return Err(StoreFailure::KeyRevoked.into());
+    }
+    let account = access.account_of(act.by.grant())?;
+    check_declares(access, &account, &act.by, &name)?;
+    let found = secrets::named(access, &account, &name, act.now)?;
+    let stands = found.is_some_and(|(now, body)| now == id && body.versions.has(version));
+    if !stands {
+        return Err(FunctionReadError::NotFound);
+    }
+    let object = Object::Secret { id, name, version: Some(version) };
+    note(changes, act, Action::SecretRead, object);
+    Ok(())
+}
+
+/// Records that an execution runs, where its function still stands.
+pub(super) fn begin(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    run: &FunctionRun,
+    started_at: Timestamp,
+) -> Result<(), FunctionError> {
+    api_keys::check_standing(access, run.grant())?;
+    match put(access, changes, run, started_at, None)? {
+        true => Ok(()),
+        false => Err(FunctionError::NotFound),
+    }
+}
+
+/// Writes an execution's record, where its function still stands; gives back whether it does. The
+/// oldest records beyond those that are kept go.
+pub(super) fn put(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    run: &FunctionRun,
+    started_at: Timestamp,
+    end: Option<ExecutionEnd>,
+) -> Result<bool, StoreFailure> {
+    let account = access.account_of(run.grant())?;
+    let (function, id) = (run.function(), run.execution());
+    if functions::find(access, &account, function)?.is_none() {
+        return Ok(false);
+    }
+    let address = Address::execution(account.id, function, id);
+    let mut keys = access.executions(account.id, function)?;
+    if let Err(place) = keys.binary_search_by(|key| key.as_slice().cmp(address.key())) {
+        keys.insert(place, address.key().to_vec());
+    }
+    let surplus = keys.len().saturating_sub(EXECUTIONS_KEPT);
+    keys.truncate(surplus);
+    let is_kept = !keys.iter().any(|key| key.as_slice() == address.key());
+    keys.into_iter().for_each(|key| changes.remove(key));
+    if is_kept {
+        let (code_sha256, invoked_by) = (run.code_sha256(), run.grant().key());
+        let opening = access.core.opening;
+        let body = ExecutionBody { code_sha256, invoked_by, started_at, opening, end };
+        access.put(changes, &*account, &address, &body)?;
+    }
+    Ok(true)
+}
+
+/// A page of those that are kept. Only the page is opened.
+pub(super) fn list<R: Right>(
+    access: &Access<'_>,
+    grant: &Grant<R>,
+    function: FunctionId,
+    (limit, offset): (usize, u64),
+) -> Result<ExecutionPage, FunctionError> {
+    let account = standing(access, grant, function)?;
+    let keys = access.executions(account.id, function)?;
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let page = keys.iter().rev().skip(offset).take(limit);
+    let items = page
+        .map(|key| {
+            let damaged = StoreFailure::Damaged { kind: ExecutionBody::KIND.name() };
+            let id = execution_at(key).ok_or(damaged)?;
+            let body = access.get(&*account, &Address::execution(account.id, function, id))?;
+            Ok(body.into_execution((function, id), access.core.opening))
+        })
+        .collect::<Result<_, StoreFailure>>()?;
+    Ok(ExecutionPage { items, total: u64::try_from(keys.len()).unwrap_or(u64::MAX) })
+}
+
+pub(super) fn execution<R: Right>(
+    access: &Access<'_>,
+    grant: &Grant<R>,
+    function: FunctionId,
+    id: ExecutionId,
+) -> Result<Execution, FunctionError> {
+    let account = standing(access, grant, function)?;
+    let found = access.find(&*account, &Address::execution(account.id, function, id))?;
+    let body = found.ok_or(FunctionError::NotFound)?;
+    Ok(body.into_execution((function, id), access.core.opening))
+}
+
+/// The keys of the account, where it has this function.
+fn standing<R: Right>(
+    access: &Access<'_>,
+    grant: &Grant<R>,
+    function: FunctionId,
+) -> Result<Arc<AccountKeys>, FunctionError> {
+    let account = access.account_of(grant)?;
+    functions::find(access, &account, function)?.ok_or(FunctionError::NotFound)?;
+    Ok(account)
+}
