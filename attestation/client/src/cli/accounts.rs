@@ -27,8 +27,8 @@ use crate::profile;
 const PATH: &str = "/v1/accounts";
 const ID_PREFIX: &str = "acc_";
 
-/// The four quotas, as the wire names them.
-const QUOTAS: [&str; 4] = ["secrets", "valueBytes", "apiKeys", "auditEvents"];
+/// The quotas, as the wire names them.
+const QUOTAS: [&str; 5] = ["secrets", "valueBytes", "apiKeys", "auditEvents", "functions"];
 
 pub(crate) async fn run(
     command: &Accounts,
@@ -136,6 +136,7 @@ async fn list(command: &ListAccounts, mut session: Session) -> Result<Shown, Fai
         Column::whole("VALUE BYTES"),
         Column::whole("KEYS"),
         Column::whole("AUDIT EVENTS"),
+        Column::whole("FUNCTIONS"),
     ];
     let ids = accounts.iter().map(|account| text(account, "id")).collect();
     let page = Page::new().table(&columns, accounts.iter().map(row).collect()).essential(ids);
@@ -192,6 +193,7 @@ fn page(account: &Value) -> Page {
         ("value bytes", used(account, "valueBytes")),
         ("API keys", used(account, "apiKeys")),
         ("audit events", used(account, "auditEvents")),
+        ("functions", used(account, "functions")),
     ])
 }
 
@@ -205,9 +207,10 @@ fn used(account: &Value, quota: &str) -> Cell {
 }
 
 fn quota_object(quotas: &Quotas) -> Option<Value> {
-    let Quotas { secrets, value_bytes, api_keys, audit_events } = *quotas;
+    let Quotas { secrets, value_bytes, api_keys, audit_events, functions } = *quotas;
+    let quotas = [secrets, value_bytes, api_keys, audit_events, functions];
     let mut object = Map::new();
-    for (name, quota) in QUOTAS.into_iter().zip([secrets, value_bytes, api_keys, audit_events]) {
+    for (name, quota) in QUOTAS.into_iter().zip(quotas) {
         match quota {
             None => continue,
             Some(Quota::Default) => object.insert(name.to_owned(), Value::Null),

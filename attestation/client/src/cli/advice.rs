@@ -83,6 +83,7 @@ fn full(told: &str) -> String {
         ("apiKeys", "--api-keys"),
         ("auditEvents", "--audit-events"),
         ("secrets", "--secrets"),
+        ("functions", "--functions"),
     ];
     let mut options =
         options.into_iter().filter(|(name, _)| told.contains(&format!("quota {name}")));

@@ -139,6 +139,9 @@ pub(crate) struct Quotas {
     /// Quota: events in the audit log
     #[arg(long, value_name = "N")]
     pub(crate) audit_events: Option<Quota>,
+    /// Quota: functions
+    #[arg(long, value_name = "N")]
+    pub(crate) functions: Option<Quota>,
 }
 
 /// One quota as it is typed.

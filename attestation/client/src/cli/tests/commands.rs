@@ -95,11 +95,13 @@ async fn the_audit_log_is_filtered_and_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_are_made_with_quotas_and_their_key_is_kept_in_a_file() {
     let made = r#"{"id":"acc_AbCdEfGhIjKlMnOpQrStUv-_","name":"team","createdAt":
-        "2026-02-01T12:00:05Z","quotas":{"secrets":5,"valueBytes":9,"apiKeys":3,"auditEvents":7},
-        "usage":{"secrets":1,"valueBytes":2,"apiKeys":1,"auditEvents":0},"adminKey":"neo_new"}"#;
+        "2026-02-01T12:00:05Z","quotas":{"secrets":5,"valueBytes":9,"apiKeys":3,"auditEvents":7,
+        "functions":4},
+        "usage":{"secrets":1,"valueBytes":2,"apiKeys":1,"auditEvents":0,"functions":2},"adminKey":"neo_new"}"#;
     let list = r#"{"accounts":[{"id":"acc_AbCdEfGhIjKlMnOpQrStUv-_","name":"team","createdAt":
-        "2026-02-01T12:00:05Z","quotas":{"secrets":5,"valueBytes":9,"apiKeys":3,"auditEvents":7},
-        "usage":{"secrets":1,"valueBytes":2,"apiKeys":1,"auditEvents":0}}],
+        "2026-02-01T12:00:05Z","quotas":{"secrets":5,"valueBytes":9,"apiKeys":3,"auditEvents":7,
+        "functions":4},
+        "usage":{"secrets":1,"valueBytes":2,"apiKeys":1,"auditEvents":0,"functions":2}}],
         "pagination":{"total":1,"limit":20,"offset":0}}"#;
     let folder = Folder::new();
     let replies = vec![Reply::Status(201, made), Reply::Ok(list)];
@@ -120,7 +122,7 @@ async fn accounts_are_made_with_quotas_and_their_key_is_kept_in_a_file() {
     let listed = done(format!("accounts list {options}"), &folder).await;
     assert_eq!(
         piped(&listed),
-        format!("{ACCOUNT}\tteam\t2026-02-01T12:00:05Z\t1 of 5\t2 of 9\t1 of 3\t0 of 7\n")
+        format!("{ACCOUNT}\tteam\t2026-02-01T12:00:05Z\t1 of 5\t2 of 9\t1 of 3\t0 of 7\t2 of 4\n")
     );
     let update = format!("accounts update team --name crew --audit-events 9 {options}");
     done(update, &folder).await;
