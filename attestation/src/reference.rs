@@ -7,6 +7,8 @@ use crate::evidence::ImageVersion;
 use crate::json::{self, JsonError, JsonProblem, Node};
 use crate::limits;
 
+const SIGNATURE_LABEL: &[u8] = b"neo-secrets reference v1\0";
+
 /// The reference values of one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -197,6 +199,12 @@ impl std::fmt::Display for KnownMeasurement {
         let Self { digest, vcpus, vcpu_type, sev_features, covers: _ } = self;
         write!(formatter, "{vcpus} x {vcpu_type}, SEV_FEATURES {sev_features:#x}: {}", hex(digest))
     }
+}
+
+/// What the detached signature over a reference.json is over (SPEC.md section 7): its exact bytes.
+pub fn signed_message(text: &[u8]) -> Vec<u8> {
+    let bytes = u64::try_from(text.len()).expect("a usize has at most 64 bits");
+    [SIGNATURE_LABEL, &bytes.to_be_bytes(), text].concat()
 }
 
 fn serialize_features<S: Serializer>(features: &u64, serializer: S) -> Result<S::Ok, S::Error> {
