@@ -1,5 +1,7 @@
 //! `AttestedClient`: one instance, one verified connection at a time.
 
+use std::time::Duration;
+
 use hyper::Method;
 use neo_secrets_attestation::appraise::Pin;
 use neo_secrets_attestation::ed25519::PublicKey;
@@ -10,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use crate::connection::{
     Answer, FirmwareOnly, OpenError, Request, SendError, UnverifiedConnection, VerifiedConnection,
 };
+use crate::limits;
 use crate::tls;
 use crate::url::InstanceUrl;
 
@@ -106,27 +109,42 @@ impl AttestedClient {
     /// Sends a request on a verified connection. It is sent again, on a new one, only where the
     /// first was closed before a byte of it left, or where it only reads.
     pub async fn send(&mut self, request: &Request<'_>) -> Result<Answer, ClientError> {
-        match self.send_once(request).await? {
+        self.send_within(request, limits::REQUEST_TIMEOUT).await
+    }
+
+    /// As [`AttestedClient::send`], with another limit on the time to the whole answer: for calls
+    /// that run code.
+    pub async fn send_within(
+        &mut self,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<Answer, ClientError> {
+        match self.send_once(request, limit).await? {
             Ok(answer) => Ok(answer),
-            Err(SendError::NotSent) => self.send_last(request).await,
+            Err(SendError::NotSent) => self.send_last(request, limit).await,
             Err(SendError::Lost(_)) if request.method == Method::GET => {
-                self.send_last(request).await
+                self.send_last(request, limit).await
             }
             Err(error) => Err(failed(request, error)),
         }
     }
 
-    async fn send_last(&mut self, request: &Request<'_>) -> Result<Answer, ClientError> {
-        self.send_once(request).await?.map_err(|error| failed(request, error))
+    async fn send_last(
+        &mut self,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<Answer, ClientError> {
+        self.send_once(request, limit).await?.map_err(|error| failed(request, error))
     }
 
     /// The connection is kept only where the whole answer came.
     async fn send_once(
         &mut self,
         request: &Request<'_>,
+        limit: Duration,
     ) -> Result<Result<Answer, SendError>, OpenError> {
         let mut connection = self.ready_connection().await?;
-        let sent = connection.send(request).await;
+        let sent = connection.send_within(request, limit).await;
         if sent.is_ok() {
             self.connection = Some(connection);
         }
@@ -152,7 +170,7 @@ fn failed(request: &Request<'_>, source: SendError) -> ClientError {
     let (method, path) = (request.method.clone(), request.path.clone());
     let reads = method == Method::GET;
     match source {
-        SendError::Lost(_) | SendError::Timeout | SendError::TooLong if !reads => {
+        SendError::Lost(_) | SendError::Timeout { .. } | SendError::TooLong if !reads => {
             ClientError::Unknown { method, path, source }
         }
         _ => ClientError::Failed { method, path, source },

@@ -202,8 +202,11 @@ pub enum SendError {
     #[error("the connection broke before the whole answer came: {0}")]
     Lost(hyper::Error),
     /// No whole answer in time: the server may or may not have done what was asked.
-    #[error("no whole answer within {} s", limits::REQUEST_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no whole answer within {} s", limit.as_secs())]
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
     /// The answer's body is longer than any of the API.
     #[error("the answer has more than {bytes_max} bytes", bytes_max = limits::BODY_BYTES_MAX)]
     TooLong,
@@ -379,6 +382,15 @@ impl VerifiedConnection {
     /// Sends one request and reads its whole answer; one with a key only to an instance that
     /// serves, since no other has proven its own. After any error the connection is of no use.
     pub async fn send(&mut self, request: &Request<'_>) -> Result<Answer, SendError> {
+        self.send_within(request, limits::REQUEST_TIMEOUT).await
+    }
+
+    /// As [`VerifiedConnection::send`], with another limit on the time to the whole answer.
+    pub async fn send_within(
+        &mut self,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<Answer, SendError> {
         let phase = &self.appraised.claims().phase;
         if request.key.is_some() && !matches!(phase, ClaimPhase::Serving { .. }) {
             return Err(SendError::NotServing { phase: phase.as_str() });
@@ -386,7 +398,7 @@ impl VerifiedConnection {
         let request = request.to_http(&self.url)?;
         let exchange = exchange(&mut self.http, request, limits::BODY_BYTES_MAX);
         let (head, body) =
-            timeout(limits::REQUEST_TIMEOUT, exchange).await.map_err(|_| SendError::Timeout)??;
+            timeout(limit, exchange).await.map_err(|_| SendError::Timeout { limit })??;
         Ok(Answer::new(head.status, &head.headers, body))
     }
 }

@@ -18,8 +18,24 @@ pub const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer of the API: a full page of 100 secrets with 500 characters of description and 20 tags
-/// each stays under 2 MiB; the rest is room for escapes.
-pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// each stays under 2 MiB, a function's result and its logs have 1 MiB each; the rest is room for
+/// escapes.
+pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A call that runs a function, which may take 300 s, and may wait for its turn before.
+pub const INVOKE_TIMEOUT: Duration = Duration::from_secs(345);
+
+/// A function's code, as the API limits it.
+pub const CODE_BYTES_MAX: usize = 256 * 1024;
+
+/// A function's parameters or result, as the API limits them; files with a newline behind.
+pub const JSON_BYTES_MAX: usize = 1024 * 1024 + 2;
+
+/// A receipt, as SPEC.md limits it.
+pub const RECEIPT_BYTES_MAX: usize = neo_secrets_attestation::limits::RECEIPT_BYTES_MAX;
+
+/// Between two looks at an execution that runs.
+pub const EXECUTION_POLL: Duration = Duration::from_millis(500);
 
 /// hyper's read buffer, which holds an answer's whole head: our server's heads are under 2 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;

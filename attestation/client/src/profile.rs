@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
+use neo_secrets_attestation::appraise::Appraised;
 use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::evidence::{ClaimPhase, StoreId};
 use neo_secrets_attestation::explain::printable;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +30,20 @@ pub struct Profile {
     pub simulated_root: Option<Vec<u8>>,
     /// The pin: the instance's Ed25519 key.
     pub instance_key: Option<PublicKey>,
+    /// What the pinned instance's receipts are checked by, where its evidence was seen.
+    pub receipts: Option<ReceiptTrust>,
     /// Where the API key lies; relative to the profile's folder in the file, joined with it here.
     pub key_file: Option<PathBuf>,
+}
+
+/// What the receipts of one instance are checked by. Both are made at the claim and last as long as
+/// the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptTrust {
+    /// The store that the receipts must be about.
+    pub store_id: StoreId,
+    /// The key that signs them.
+    pub receipt_key: PublicKey,
 }
 
 /// Why a profile can't be used.
@@ -79,7 +93,29 @@ struct Wire {
     policy: String,
     simulated_root: Option<String>,
     instance_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipts: Option<WireReceipts>,
     key_file: Option<PathBuf>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireReceipts {
+    store_id: String,
+    receipt_key: String,
+}
+
+impl ReceiptTrust {
+    /// What appraised evidence says; nothing where the instance does not serve, and so proves no
+    /// key. It is about the caller's instance where the caller's pin was among what was appraised.
+    pub fn of(appraised: &Appraised) -> Option<Self> {
+        match appraised.claims().phase {
+            ClaimPhase::Serving { store_id, receipt_key, .. } => {
+                Some(Self { store_id, receipt_key })
+            }
+            ClaimPhase::Unclaimed | ClaimPhase::Sealed(_) => None,
+        }
+    }
 }
 
 impl Profile {
@@ -107,7 +143,8 @@ impl Profile {
 
     /// The bytes of the file at `path`: indented JSON and a newline.
     pub fn to_json(&self, path: &Path) -> Result<Vec<u8>, ProfileError> {
-        let Self { url, reference, policy, simulated_root, instance_key, key_file } = self;
+        let Self { url, reference, policy, simulated_root, instance_key, receipts, key_file } =
+            self;
         let wire = Wire {
             version: VERSION,
             url: url.to_string(),
@@ -115,6 +152,10 @@ impl Profile {
             policy: policy.clone(),
             simulated_root: simulated_root.as_ref().map(|der| BASE64.encode(der)),
             instance_key: instance_key.map(|key| key.to_string()),
+            receipts: receipts.map(|ReceiptTrust { store_id, receipt_key }| WireReceipts {
+                store_id: store_id.to_string(),
+                receipt_key: receipt_key.to_string(),
+            }),
             key_file: key_file.as_ref().map(|file| relative_to(folder_of(path), file)),
         };
         let failed = |source| ProfileError::Json { path: path.to_owned(), source };
@@ -124,7 +165,8 @@ impl Profile {
     }
 
     fn from_wire(path: &Path, wire: Wire) -> Result<Self, ProfileError> {
-        let Wire { version, url, reference, policy, simulated_root, instance_key, key_file } = wire;
+        let Wire { version, url, reference, policy, simulated_root, instance_key, .. } = wire;
+        let Wire { receipts, key_file, .. } = wire;
         let wrong = |field, issue: String| {
             let issue = printable(&issue);
             ProfileError::Field { path: path.to_owned(), field, issue }
@@ -142,8 +184,23 @@ impl Profile {
             .map(|text| text.parse())
             .transpose()
             .map_err(|error| wrong("instanceKey", format!("{error}")))?;
+        let receipts = match receipts {
+            None => None,
+            Some(WireReceipts { store_id, receipt_key }) => Some(ReceiptTrust {
+                store_id: store_id
+                    .parse()
+                    .map_err(|error| wrong("receipts.storeId", format!("{error}")))?,
+                receipt_key: receipt_key
+                    .parse()
+                    .map_err(|error| wrong("receipts.receiptKey", format!("{error}")))?,
+            }),
+        };
+        if receipts.is_some() && instance_key.is_none() {
+            let issue = "expected an instanceKey beside it".to_owned();
+            return Err(wrong("receipts", issue));
+        }
         let key_file = key_file.map(|file| folder_of(path).join(file));
-        Ok(Self { url, reference, policy, simulated_root, instance_key, key_file })
+        Ok(Self { url, reference, policy, simulated_root, instance_key, receipts, key_file })
     }
 }
 
@@ -191,6 +248,10 @@ mod tests {
             policy: "{}".to_owned(),
             simulated_root: Some(vec![0x30, 0x82]),
             instance_key: Some(PublicKey([7; 32])),
+            receipts: Some(ReceiptTrust {
+                store_id: StoreId([5; 16]),
+                receipt_key: PublicKey([8; 32]),
+            }),
             key_file,
         }
     }
@@ -227,6 +288,9 @@ mod tests {
             ("\"version\": 1", "\"version\": 2", "version"),
             ("\"MII=\"", "\"MII\"", "simulatedRoot"),
             ("\"BwcH", "\"!wcH", "instanceKey"),
+            ("\"CAgI", "\"!AgI", "receipts.receiptKey"),
+            ("\"0505", "\"050", "receipts.storeId"),
+            ("\"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\"", "null", "receipts"),
         ] {
             let error = refused(from, to);
             assert!(

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use neo_secrets::profile::Profile;
+use neo_secrets::profile::{Profile, ReceiptTrust};
 use neo_secrets_attestation::binding::{
     Leaf, Nonce, Role, Tree, instance_message, leaf, report_data,
 };
@@ -259,12 +259,13 @@ fn files(machine: &Machine) {
         policy: "{}".to_owned(),
         simulated_root: Some(certificate),
         instance_key: Some(key),
+        receipts: Some(ReceiptTrust { store_id: StoreId([0x51; 16]), receipt_key: key }),
         key_file: Some("/folder/admin.key".into()),
     };
     let path = Path::new("/folder/profile.json");
     seed("profile", "simulated", profile.to_json(path).unwrap());
-    let (simulated_root, instance_key, key_file) = (None, None, None);
-    let bare = Profile { simulated_root, instance_key, key_file, ..profile };
+    let (simulated_root, instance_key, receipts, key_file) = (None, None, None, None);
+    let bare = Profile { simulated_root, instance_key, receipts, key_file, ..profile };
     seed("profile", "bare", bare.to_json(path).unwrap());
     let firmware = "../attestation/tests/vectors/firmware.bin";
     let firmware = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(firmware)).unwrap();

@@ -26,7 +26,7 @@ pub(crate) fn on_status(
             Exit::NotFoundOrConflict,
             fixed(
                 "this key may see others, or none: neo-secrets secrets list --prefix TEXT shows \
-                 secrets, keys list and accounts list the rest",
+                 secrets; functions list, keys list and accounts list the rest",
             ),
         ),
         409 => (Exit::NotFoundOrConflict, conflict(told)),
@@ -100,6 +100,9 @@ pub(crate) const REVEAL_OFF: &str = "the instance's configuration has reveal = \
     = \"by-permission\"";
 
 fn conflict(told: &str) -> Option<String> {
+    if told.contains("function") {
+        return Some("neo-secrets functions show NAME shows it as it is now".to_owned());
+    }
     let name = told.to_ascii_lowercase().contains("name");
     name.then(|| {
         "neo-secrets secrets update NAME gives a secret that exists a new value".to_owned()

@@ -2,6 +2,7 @@
 //! No option and no argument carries a key or a secret's value.
 
 mod endorsements;
+mod functions;
 mod instance;
 mod keys;
 mod local;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use neo_secrets_attestation::ed25519::PublicKey;
 
 pub(crate) use endorsements::*;
+pub(crate) use functions::*;
 pub(crate) use instance::*;
 pub(crate) use keys::*;
 pub(crate) use local::*;
@@ -110,6 +112,9 @@ pub(crate) enum Command {
     /// Create, list, revoke and rotate API keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Deploy, run, show and delete functions, and check their receipts
+    #[command(subcommand)]
+    Functions(Functions),
     /// Show who did what, newest first
     Audit(Audit),
     /// Create, list, show, change and delete accounts, with the owner's key

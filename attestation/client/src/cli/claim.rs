@@ -16,12 +16,13 @@ use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::{Cell, Page, Paint};
 use crate::cli::refusal;
 use crate::cli::session::announce;
-use crate::cli::settings::Settings;
+use crate::cli::settings::{self, Settings};
 use crate::cli::terminal::{self, printable};
 use crate::cli::value::Body;
 use crate::connection::{Answer, OpenError, Request, VerifiedConnection};
 use crate::files::{self, FileError};
 use crate::owner::OwnerKey;
+use crate::profile::Profile;
 
 /// The server's answer to a claim.
 #[derive(Deserialize)]
@@ -71,14 +72,16 @@ pub(crate) async fn run(
         Failure::error(format!("the claim's answer has no instance key: {error}"))
     })?;
     // The pin first: whoever finds the keys written finds the pin as well.
-    let kept = settings.to_profile(Some(instance_key), Some(admin_file.clone()));
+    let kept = settings.to_profile(Some(instance_key), None, Some(admin_file.clone()));
     kept.write(&profile).map_err(lost)?;
     keep(&owner_file, claimed.owner_key).map_err(lost)?;
     keep(&admin_file, claimed.admin_key).map_err(lost)?;
     // Once more, on a new connection: the instance shows the key that its answer named.
     client.disconnect();
     client.pin(instance_key);
-    client.connection().await.map_err(refusal::failure)?;
+    let connection = client.connection().await.map_err(refusal::failure)?;
+    let receipts = settings::receipts_to_keep(connection.appraised());
+    Profile { receipts, ..kept }.write(&profile).map_err(lost)?;
 
     let simulated = settings.is_simulated();
     let path = |path: &Path| path.display().to_string();

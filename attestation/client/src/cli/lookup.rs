@@ -8,12 +8,27 @@ use crate::cli::session::Line;
 use crate::limits;
 
 pub(crate) const SECRETS: &str = "/v1/secrets";
-const ID_PREFIX: &str = "sec_";
+pub(crate) const FUNCTIONS: &str = "/v1/functions";
+
+/// A list of the API in which a name stands at most once.
+struct Listed {
+    path: &'static str,
+    /// The answer's field with the items.
+    items: &'static str,
+    id_prefix: &'static str,
+    /// Whether the list can be narrowed to names that begin so.
+    by_prefix: bool,
+}
+
+const LISTED_SECRETS: Listed =
+    Listed { path: SECRETS, items: "secrets", id_prefix: "sec_", by_prefix: true };
+const LISTED_FUNCTIONS: Listed =
+    Listed { path: FUNCTIONS, items: "functions", id_prefix: "func_", by_prefix: false };
 
 /// The id of the secret that the user named: the argument itself where it has an id's form, else
 /// found by its name.
 pub(crate) async fn find(line: &mut Line, object: &str) -> Result<String, Failure> {
-    if is_id(ID_PREFIX, object) {
+    if is_id(LISTED_SECRETS.id_prefix, object) {
         return Ok(object.to_owned());
     }
     search(line, object).await?.ok_or_else(|| {
@@ -28,13 +43,40 @@ pub(crate) async fn search(line: &mut Line, name: &str) -> Result<Option<String>
     if !is_name(name) {
         return Ok(None);
     }
+    search_in(&LISTED_SECRETS, line, name).await
+}
+
+/// The id of the function that the user named, as [`find`].
+pub(crate) async fn find_function(line: &mut Line, object: &str) -> Result<String, Failure> {
+    if is_id(LISTED_FUNCTIONS.id_prefix, object) {
+        return Ok(object.to_owned());
+    }
+    search_function(line, object).await?.ok_or_else(|| {
+        Failure::new(Exit::NotFoundOrConflict, format!("there is no function named {object:?}"))
+            .advice("neo-secrets functions list shows the names")
+    })
+}
+
+/// The id of the function of this name, where there is one.
+pub(crate) async fn search_function(
+    line: &mut Line,
+    name: &str,
+) -> Result<Option<String>, Failure> {
+    search_in(&LISTED_FUNCTIONS, line, name).await
+}
+
+async fn search_in(
+    listed: &Listed,
+    line: &mut Line,
+    name: &str,
+) -> Result<Option<String>, Failure> {
     for _ in 0..limits::WALKS_MAX {
-        if let Walk::Ended(found) = walk(line, name).await? {
+        if let Walk::Ended(found) = walk(listed, line, name).await? {
             return Ok(found);
         }
     }
-    Err(Failure::new(Exit::Error, "the list of secrets changes faster than it can be searched")
-        .advice("name the secret by its id"))
+    let message = format!("the list of {} changes faster than it can be searched", listed.items);
+    Err(Failure::new(Exit::Error, message).advice("name it by its id"))
 }
 
 enum Walk {
@@ -44,16 +86,19 @@ enum Walk {
     Disturbed,
 }
 
-async fn walk(line: &mut Line, name: &str) -> Result<Walk, Failure> {
-    let (prefix, limit) = (percent_encode(name), limits::PAGE_ITEMS_MAX);
+async fn walk(listed: &Listed, line: &mut Line, name: &str) -> Result<Walk, Failure> {
+    let Listed { path, items, id_prefix, by_prefix } = *listed;
+    let limit = limits::PAGE_ITEMS_MAX;
+    let narrowed =
+        if by_prefix { format!("&prefix={}", percent_encode(name)) } else { String::new() };
     let (mut offset, mut first_total) = (0, None);
     loop {
-        let path = format!("{SECRETS}?limit={limit}&offset={offset}&prefix={prefix}");
+        let path = format!("{path}?limit={limit}&offset={offset}{narrowed}");
         let answer = line.call(Method::GET, &path, None, None, StatusCode::OK).await?;
         let body = json_of(&answer)?;
-        let items = body["secrets"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let items = body[items].as_array().map(Vec::as_slice).unwrap_or_default();
         if let Some(item) = items.iter().find(|item| item["name"] == name) {
-            let id = item["id"].as_str().filter(|id| is_id(ID_PREFIX, id));
+            let id = item["id"].as_str().filter(|id| is_id(id_prefix, id));
             let id = id.ok_or_else(|| Failure::error("the server's list has a malformed id"))?;
             return Ok(Walk::Ended(Some(id.to_owned())));
         }

@@ -11,6 +11,7 @@ mod confirm;
 mod endorsements;
 mod environment;
 mod fields;
+mod functions;
 mod import;
 mod keys;
 mod lookup;
@@ -211,6 +212,10 @@ async fn online(
             return Ok(Ended::Child(Box::new(child)));
         }
         Command::Keys(command) => keys::run(command, session(settings)?).await?.into(),
+        Command::Functions(args::Functions::Verify(command)) => {
+            functions::verify(command, settings).await?
+        }
+        Command::Functions(command) => functions::run(command, session(settings)?).await?,
         Command::Audit(command) if command.owner => {
             audit::run(command, Session::of_owner(settings)?).await?.into()
         }

@@ -194,9 +194,15 @@ impl Shown {
     /// `revision` in front.
     pub(crate) fn answer(page: Page, answer: &Answer, simulated: bool) -> Self {
         let revision = answer.revision.map(|revision| format!(",\"revision\":{revision}"));
-        let front = format!("{{\"simulated\":{simulated}{}", revision.unwrap_or_default());
+        let front = format!("\"simulated\":{simulated}{}", revision.unwrap_or_default());
+        Self::answer_behind(&front, page, answer)
+    }
+
+    /// The server's own JSON object with these fields in front.
+    pub(crate) fn answer_behind(front: &str, page: Page, answer: &Answer) -> Self {
         let rest = answer.body.trim_ascii_start().strip_prefix(b"{").unwrap_or(b"}");
-        let mut json = Zeroizing::new(Vec::with_capacity(front.len() + 1 + rest.len()));
+        let mut json = Zeroizing::new(Vec::with_capacity(front.len() + 2 + rest.len()));
+        json.push(b'{');
         json.extend_from_slice(front.as_bytes());
         if rest.trim_ascii_start().first() != Some(&b'}') {
             json.push(b',');

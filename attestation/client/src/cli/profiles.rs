@@ -276,9 +276,14 @@ fn facts(profile: &Profile, trust: &Trust) -> Vec<(&'static str, Cell)> {
         count => format!("{version} ({count} measurements)"),
     };
     let products: Vec<_> = policy.products.iter().map(|entry| entry.product.to_string()).collect();
+    let receipts = match profile.receipts {
+        Some(trust) => trust.receipt_key.to_string().into(),
+        None => "checked with the instance's evidence".into(),
+    };
     vec![
         ("instance", profile.url.to_string().into()),
         ("pin", pin),
+        ("receipt key", receipts),
         ("root", root),
         ("image", image.into()),
         ("products", products.join(", ").into()),
@@ -304,6 +309,7 @@ fn to_json(profile: &Profile, trust: &Trust) -> Value {
     json!({
         "url": profile.url.to_string(),
         "instanceKey": profile.instance_key.map(|key| key.to_string()),
+        "receiptKey": profile.receipts.map(|trust| trust.receipt_key.to_string()),
         "simulated": trust.roots.provenance() == Provenance::Simulated,
         "imageVersion": trust.reference.image_version.as_str(),
         "measurements": trust.reference.measurements.len(),

@@ -64,7 +64,7 @@ pub(crate) async fn run(
     };
     announce_appraised(&settings.url, proxy.appraised());
     if settings.pin.is_none() && settings.pins_first_use() {
-        settings.keep_pin(proxy.instance_key())?;
+        settings.keep_pin(proxy.appraised())?;
     }
     let started = if json {
         let instance_key = proxy.instance_key().to_string();

@@ -21,6 +21,7 @@ use crate::client::{AttestedClient, ClientError};
 use crate::connection::{Answer, Request, VerifiedConnection};
 use crate::files;
 use crate::limits;
+use crate::profile::ReceiptTrust;
 use crate::secret::ApiKey;
 use crate::url::InstanceUrl;
 
@@ -99,12 +100,13 @@ impl Session {
         let pinned = self.settings.pin.is_some();
         let connection = self.line.client.connection().await.map_err(refusal::failure)?;
         announce(&self.settings.url, connection);
-        let phase = &connection.appraised().claims().phase;
-        let ClaimPhase::Serving { instance_key, .. } = *phase else {
+        let appraised = connection.appraised();
+        let phase = &appraised.claims().phase;
+        if !matches!(phase, ClaimPhase::Serving { .. }) {
             return Err(not_serving(&self.settings.url, phase.as_str()));
-        };
+        }
         if !pinned && self.settings.pins_first_use() {
-            self.settings.keep_pin(instance_key)?;
+            self.settings.keep_pin(appraised)?;
         }
         self.announced = true;
         Ok(&mut self.line)
@@ -131,6 +133,13 @@ impl Session {
 }
 
 impl Line {
+    /// What the verified evidence of the instance says of its receipts.
+    pub(crate) async fn receipt_trust(&mut self) -> Result<ReceiptTrust, Failure> {
+        let connection = self.client.connection().await.map_err(refusal::failure)?;
+        ReceiptTrust::of(connection.appraised())
+            .ok_or_else(|| Failure::error("the instance does not serve, and so proves no key"))
+    }
+
     /// Another one to the same instance, on connections of its own.
     pub(crate) fn another(&self) -> Self {
         Self { client: self.client.another(), key: self.key.clone() }
@@ -160,6 +169,17 @@ impl Line {
         let key = Some(self.key.as_ref());
         let request = Request { method, path: path.to_owned(), key, body, if_match };
         self.client.send(&request).await
+    }
+
+    /// As [`Line::ask`], for a call that runs code.
+    pub(crate) async fn run(
+        &mut self,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Answer, ClientError> {
+        let (path, key, body) = (path.to_owned(), Some(self.key.as_ref()), Some(body));
+        let request = Request { method: Method::POST, path, key, body, if_match: None };
+        self.client.send_within(&request, limits::INVOKE_TIMEOUT).await
     }
 }
 

@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use neo_secrets_attestation::appraise::Pin;
+use neo_secrets_attestation::appraise::{Appraised, Pin};
 use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::exchange::Trust;
 use neo_secrets_attestation::policy::{AnyOf, Policy};
-use neo_secrets_attestation::reference::ReferenceValues;
+use neo_secrets_attestation::reference::{Covers, ReferenceValues};
 use neo_secrets_attestation::roots::{Provenance, Roots};
 use neo_secrets_attestation::time::UnixTime;
 use openssl::x509::X509;
@@ -23,7 +24,7 @@ use crate::client::AttestedClient;
 use crate::connection::FirmwareOnly;
 use crate::files::{self, FileError};
 use crate::limits;
-use crate::profile::{self, Profile, ProfileError};
+use crate::profile::{self, Profile, ProfileError, ReceiptTrust};
 use crate::proxy::{NoConnection, Proxy};
 use crate::url::InstanceUrl;
 
@@ -188,10 +189,12 @@ impl Settings {
         Proxy::connect(self.url.clone(), self.trust.clone(), self.firmware_only, system_time).await
     }
 
-    /// A profile of these settings with this pin and key file.
+    /// A profile of these settings with this pin, what its receipts are checked by, and this key
+    /// file.
     pub(crate) fn to_profile(
         &self,
         instance_key: Option<PublicKey>,
+        receipts: Option<ReceiptTrust>,
         key_file: Option<PathBuf>,
     ) -> Profile {
         Profile {
@@ -200,8 +203,17 @@ impl Settings {
             policy: self.policy.clone(),
             simulated_root: self.simulated_root.clone(),
             instance_key,
+            receipts,
             key_file: key_file.or_else(|| self.key_file.clone()),
         }
+    }
+
+    /// What the profile in use keeps to check receipts by, where it is about the instance that is
+    /// pinned.
+    pub(crate) fn kept_receipts(&self) -> Option<ReceiptTrust> {
+        let (_, profile) = self.profile.as_ref()?;
+        let profile = profile.as_ref()?;
+        profile.receipts.filter(|_| profile.instance_key == self.pin)
     }
 
     /// Whether the user has said which instance a key or a value may go to.
@@ -223,12 +235,17 @@ impl Settings {
     }
 
     /// Keeps the pin of a first use in the profile, where there is one without a pin.
-    pub(crate) fn keep_pin(&self, instance_key: PublicKey) -> Result<(), Failure> {
+    pub(crate) fn keep_pin(&self, appraised: &Appraised) -> Result<(), Failure> {
+        let ClaimPhase::Serving { instance_key, .. } = appraised.claims().phase else {
+            return Ok(()); // It proves no key.
+        };
+        let receipts = receipts_to_keep(appraised);
         match &self.profile {
             Some((path, Some(profile)))
                 if profile.instance_key.is_none() && profile.url == self.url =>
             {
-                let pinned = Profile { instance_key: Some(instance_key), ..profile.clone() };
+                let pinned =
+                    Profile { instance_key: Some(instance_key), receipts, ..profile.clone() };
                 pinned.write(path).map_err(Failure::error)?;
                 terminal::note(&format!("pinned {instance_key} in {}", path.display()));
             }
@@ -238,6 +255,15 @@ impl Settings {
             )),
         }
         Ok(())
+    }
+}
+
+/// What a profile keeps of evidence to check receipts by later, without evidence: only what
+/// evidence that covers the image has shown, since nobody says FIRMWARE ONLY then.
+pub(crate) fn receipts_to_keep(appraised: &Appraised) -> Option<ReceiptTrust> {
+    match appraised.covers() {
+        Covers::Image => ReceiptTrust::of(appraised),
+        Covers::Firmware => None,
     }
 }
 

@@ -1,4 +1,5 @@
 mod commands;
+mod functions;
 mod manual;
 mod profiles;
 mod reports;

@@ -13,10 +13,11 @@ use crate::cli::args::Verify;
 use crate::cli::outcome::{Failure, Shown};
 use crate::cli::page::{Cell, Page, Paint};
 use crate::cli::refusal;
-use crate::cli::settings::Settings;
+use crate::cli::settings::{self, Settings};
 use crate::cli::terminal;
 use crate::connection::{OpenError, Refused};
 use crate::files;
+use crate::profile::ReceiptTrust;
 use crate::url::InstanceUrl;
 
 pub(crate) async fn run(
@@ -115,7 +116,9 @@ fn save(settings: &Settings, appraised: &Appraised) -> Result<String, Failure> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::make_private_folder(folder).map_err(Failure::error)?;
     }
-    settings.to_profile(pin, None).write(path).map_err(Failure::error)?;
+    // Evidence that went through the pin, or made it, names the key of that instance's receipts.
+    let receipts = pin.and(settings::receipts_to_keep(appraised)).or(settings.kept_receipts());
+    settings.to_profile(pin, receipts, None).write(path).map_err(Failure::error)?;
     Ok(path.display().to_string())
 }
 
@@ -139,6 +142,9 @@ fn summary(url: &InstanceUrl, appraised: &Appraised) -> Vec<(&'static str, Cell)
     }
     if let Some(key) = claims.phase.instance_key() {
         lines.push(("instance key", key.to_string().into()));
+    }
+    if let Some(ReceiptTrust { receipt_key, .. }) = ReceiptTrust::of(appraised) {
+        lines.push(("receipt key", receipt_key.to_string().into()));
     }
     lines.push(("seal", config.seal.as_str().into()));
     lines.push(("reveal", config.reveal.as_str().into()));
@@ -192,6 +198,7 @@ pub(crate) fn to_json(url: &InstanceUrl, appraised: &Appraised, pinned: bool) ->
         "phase": claims.phase.as_str(),
         "storeId": claims.phase.store_id().map(|id| id.to_string()),
         "instanceKey": claims.phase.instance_key().map(|key| key.to_string()),
+        "receiptKey": ReceiptTrust::of(appraised).map(|trust| trust.receipt_key.to_string()),
         "pinned": pinned,
         "tlsSpkiSha256": HEXLOWER.encode(&claims.tls_spki_sha256),
         "config": {

@@ -14,6 +14,7 @@ use neo_secrets_attestation::evidence::{
     BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore, StoreId,
 };
 use neo_secrets_attestation::exchange::Trust;
+use neo_secrets_attestation::receipt::{Receipt, SignedReceipt};
 use neo_secrets_attestation::roots::Roots;
 use neo_secrets_attestation::time::UnixTime;
 use neo_secrets_server::platform::{Endorsements as FromPlatform, Platform};
@@ -21,7 +22,7 @@ use openssl::asn1::Asn1Time;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{Id, PKey, Private};
 use openssl::sha::sha256;
 use openssl::sign::Signer;
 use openssl::x509::{X509, X509Builder};
@@ -43,6 +44,22 @@ const CONFIG: &[u8] =
 /// One that lets values out.
 pub const REVEALING: &[u8] =
     b"seal = \"firmware\"\nreveal = \"by-permission\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
+
+/// The store of every host.
+pub const STORE: StoreId = StoreId([1; 16]);
+
+/// Signs as every host does.
+pub fn sign_receipt(receipt: Receipt) -> SignedReceipt {
+    let mut signature = [0; 64];
+    let pair = receipt_pair();
+    let mut signer = Signer::new_without_digest(&pair).unwrap();
+    signer.sign_oneshot(&mut signature, &receipt.message()).unwrap();
+    SignedReceipt { receipt, signature: Signature(signature) }
+}
+
+fn receipt_pair() -> PKey<Private> {
+    PKey::private_key_from_raw_bytes(&[3; 32], Id::ED25519).unwrap()
+}
 
 /// The time of every test.
 pub fn clock() -> UnixTime {
@@ -423,14 +440,14 @@ fn document(shared: &Shared, evidence: Evidence, nonce: &str, exporter: &Exporte
         phase: match evidence {
             Evidence::Unclaimed => ClaimPhase::Unclaimed,
             Evidence::Sealed => ClaimPhase::Sealed(Some(SealedStore {
-                store_id: StoreId([1; 16]),
+                store_id: STORE,
                 instance_key: Some(public(instance)),
             })),
             _ => ClaimPhase::Serving {
-                store_id: StoreId([1; 16]),
+                store_id: STORE,
                 instance_key: public(instance),
                 log_key: PublicKey([2; 32]),
-                receipt_key: PublicKey([3; 32]),
+                receipt_key: public(&receipt_pair()),
             },
         },
     };

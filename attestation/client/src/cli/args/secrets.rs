@@ -75,7 +75,7 @@ pub(crate) struct CreateSecret {
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
     /// A tag; may be repeated
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub(crate) tags: Vec<(String, String)>,
     /// When it expires: 2027-01-31T12:00:00Z, 2027-01-31, or 90d from now
     #[arg(long, value_name = "TIME")]
@@ -114,7 +114,7 @@ pub(crate) struct UpdateSecret {
     #[arg(long)]
     pub(crate) clear_description: bool,
     /// A tag; all tags given replace all that were there
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_pair)]
     #[arg(conflicts_with = "clear_tags")]
     pub(crate) tags: Vec<(String, String)>,
     /// Remove all tags
@@ -162,7 +162,7 @@ pub(crate) struct RevealSecret {
     pub(crate) force: bool,
 }
 
-fn parse_tag(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     if key.is_empty() {
         return Err("expected KEY=VALUE with a KEY".to_owned());

@@ -1,0 +1,106 @@
+//! `neo-secrets functions logs`: the last executions, or one with its logs.
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::cli::answer::{items, json_of, number, text, time, with_position};
+use crate::cli::args::Logs;
+use crate::cli::lookup::{FUNCTIONS, find_function, is_id};
+use crate::cli::outcome::{Failure, Shown};
+use crate::cli::page::{Cell, Column, Page, Paint};
+use crate::cli::session::Session;
+use crate::cli::terminal::printable;
+
+pub(crate) async fn run(command: &Logs, mut session: Session) -> Result<Shown, Failure> {
+    let id = find_function(session.line().await?, &command.function.function).await?;
+    match &command.execution {
+        None => list(command, &id, session).await,
+        Some(execution) if is_id("exec_", execution) => show(&id, execution, session).await,
+        Some(other) => Err(Failure::usage(format!("{other:?} is no execution's id"))
+            .advice("without one, functions logs NAME lists them")),
+    }
+}
+
+async fn list(command: &Logs, id: &str, mut session: Session) -> Result<Shown, Failure> {
+    let Logs { limit, offset, .. } = command;
+    let path = format!("{FUNCTIONS}/{id}/executions?limit={limit}&offset={offset}");
+    let answer = session.call(Method::GET, &path, None, None, StatusCode::OK).await?;
+    let body = json_of(&answer)?;
+    let executions = items(&body, "executions");
+    let row = |execution: &Value| {
+        vec![
+            text(execution, "id"),
+            status(execution),
+            time(execution, "startedAt"),
+            number(execution, "duration"),
+        ]
+    };
+    let columns = [
+        Column::whole("ID"),
+        Column::whole("STATUS"),
+        Column::whole("STARTED"),
+        Column::whole("MS"),
+    ];
+    let ids = executions.iter().map(|execution| text(execution, "id")).collect();
+    let page = Page::new().table(&columns, executions.iter().map(row).collect()).essential(ids);
+    let page = with_position(page, &body, executions.len(), *offset);
+    let page = match executions.is_empty() {
+        true => page,
+        false => {
+            let program = &session.settings().program;
+            page.hint(format!("one with its logs: {program} functions logs {id} ID"))
+        }
+    };
+    Ok(session.shown(page, &answer))
+}
+
+fn status(execution: &Value) -> Cell {
+    match execution["status"].as_str() {
+        Some("completed") => Cell::Painted(Paint::Good, "completed".to_owned()),
+        Some("running") => "running".into(),
+        Some(other) => Cell::Painted(Paint::Bad, other.to_owned()),
+        None => "-".into(),
+    }
+}
+
+async fn show(id: &str, execution: &str, mut session: Session) -> Result<Shown, Failure> {
+    let path = format!("{FUNCTIONS}/{id}/executions/{execution}");
+    let answer = session.call(Method::GET, &path, None, None, StatusCode::OK).await?;
+    let body = json_of(&answer)?;
+    let record = &body["execution"];
+    let mut fields = vec![
+        ("id", text(record, "id")),
+        ("status", status(record)),
+        ("started", time(record, "startedAt")),
+        ("completed", time(record, "completedAt")),
+        ("duration (ms)", number(record, "duration")),
+    ];
+    let error = &body["error"];
+    if let Some(message) = error["message"].as_str() {
+        let name = error["name"].as_str().or(error["code"].as_str()).unwrap_or("error");
+        fields.push(("error", format!("{name}: {message}").into()));
+    }
+    let read = items(&body["receipt"], "secretsRead").iter();
+    let read: Vec<String> = read
+        .map(|secret| {
+            let name = secret["name"].as_str().unwrap_or("?");
+            format!("{name} ({})", secret["version"].as_u64().unwrap_or_default())
+        })
+        .collect();
+    if !body["receipt"].is_null() {
+        let read = if read.is_empty() { "none".to_owned() } else { read.join(", ") };
+        fields.push(("secrets read", read.into()));
+    }
+    if let Some(result) = body.get("result").filter(|result| !result.is_null()) {
+        fields.push(("result", result.to_string().into()));
+    }
+    let mut logs = String::new();
+    for line in error["stack"].as_str().unwrap_or_default().lines() {
+        logs.push_str(&format!("  {}\n", printable(line.trim())));
+    }
+    for line in items(&body, "logs") {
+        let field = |name: &str| printable(line[name].as_str().unwrap_or("-"));
+        logs.push_str(&format!("{}: {}\n", field("level"), field("message")));
+    }
+    Ok(session.shown(Page::new().fields(fields).text(logs), &answer))
+}
