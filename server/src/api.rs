@@ -47,6 +47,7 @@ use crate::audit::Origin;
 use crate::config::Config;
 use crate::connection::Calls;
 use crate::evidence::EvidenceQueue;
+use crate::functions::Functions;
 use crate::limits;
 use crate::model::{AccountId, KeyId, Revision, Timestamp};
 use crate::peer::Peer;
@@ -68,6 +69,7 @@ const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 pub struct Api {
     instance: Arc<Instance>,
     evidence: EvidenceQueue,
+    functions: Arc<Functions>,
     owner: OwnerKey,
     reveal: Reveal,
     seal: Seal,
@@ -121,13 +123,19 @@ struct Exchange {
 
 impl Api {
     /// The API of an instance.
-    pub fn new(instance: Arc<Instance>, evidence: EvidenceQueue, config: &Config) -> Self {
+    pub fn new(
+        instance: Arc<Instance>,
+        evidence: EvidenceQueue,
+        functions: Arc<Functions>,
+        config: &Config,
+    ) -> Self {
         let now = Instant::now();
         let per_second = config.limits.requests_per_second_per_key;
         let per_minute = config.limits.failed_authentications_per_minute;
         Api {
             instance,
             evidence,
+            functions,
             owner: config.attested.owner_key,
             reveal: config.attested.reveal,
             seal: config.attested.seal,

@@ -94,6 +94,16 @@ configured_limits! {
     /// Connections at a time of one IPv4 address or IPv6 /64. Where the file names none: a quarter
     /// of `connections`.
     connections_per_address: 2_500 in 1..=1_000_000,
+    /// Invocations of functions at a time. 0: four for each processor, at least eight.
+    concurrent_invocations: 0 in 0..=10_000,
+    /// Memory of all invocations at a time, in MiB. 0: half of the machine's.
+    invocation_memory_mib: 0 in 0..=100_000_000,
+    /// Length of the queue before them, in steps of 64 KiB.
+    queued_invocations: 1_024 in 1..=1_000_000,
+    /// Idle workers that are kept for the code that they have seen.
+    loaded_workers: 32 in 0..=10_000,
+    /// Idle workers that have seen no code.
+    warm_workers: 2 in 0..=1_000,
 }
 
 /// Why the server does not run with a configuration. Every variant names the key and the line.

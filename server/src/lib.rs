@@ -12,6 +12,7 @@ pub mod config;
 mod connection;
 mod evidence;
 mod files;
+mod functions;
 #[doc(hidden)]
 pub mod fuzzing;
 mod keys;

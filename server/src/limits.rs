@@ -162,3 +162,44 @@ pub const AUDIT_KEY_RESERVE: u64 = 1_000;
 pub const EXECUTIONS_KEPT: usize = 100;
 /// Accounts whose keys are kept in memory: under 250 bytes each.
 pub const ACCOUNT_KEYS_CACHED: usize = 4_096;
+
+// Functions. What their code may have and say is in the protocol's limits.
+
+/// Invocations at a time, for each processor, where the configuration names no number: most of them
+/// wait for other hosts.
+pub const INVOCATIONS_PER_PROCESSOR: usize = 4;
+/// Invocations at a time on the smallest machine: an account that is alone has half of them.
+pub const INVOCATIONS_MIN: usize = 8;
+/// What an invocation takes beside its engine's memory, in the worker and here: the messages between
+/// them, and what [`HELD_BYTES`] and [`FETCHES`] hold.
+pub const INVOCATION_OVERHEAD_MIB: u32 = 96;
+/// What the look at a function's syntax takes beside that.
+pub const CHECK_MEMORY_MIB: u32 = 32;
+/// A step of the queue's length. The largest invocation, with its code and parameters, takes 21.
+pub const WAITING_STEP_BYTES: usize = 65_536;
+/// How long a caller waits for a turn before it hears that all is busy.
+pub const TURN_WAIT: Duration = Duration::from_secs(10);
+/// Fetches of an invocation at a time; more wait. Browsers open six connections to a host.
+pub const FETCHES: usize = 8;
+/// What an invocation may have lying here, each way, before no more of it is taken in: three of the
+/// largest bodies.
+pub const HELD_BYTES: usize = 16 * 1_048_576;
+/// Lines of an invocation's log: what a record holds, without the one that says that the rest is
+/// left out.
+pub const LOG_LINES: u32 = 999;
+/// Bytes of an invocation's log: what a record holds, without that line.
+pub const LOG_BYTES: u32 = 262_144 - 128;
+/// A worker's priority: beside code that never rests, the server still answers at once.
+pub const WORKER_NICE: i32 = 10;
+/// What a worker has to say about a sandbox that is not on.
+pub const WORKER_WORDS_BYTES: u64 = 1_024;
+/// What may be resident of a worker that waits: one whose code took more is ended, since its
+/// allocator keeps what was freed.
+pub const IDLE_WORKER_BYTES: u64 = 16 * 1_048_576;
+/// How long a worker waits for another invocation of its code.
+pub const IDLE_WORKER_TIME: Duration = Duration::from_secs(300);
+/// Threads that speak with workers and their hosts, at most: each does ten thousand messages a
+/// second.
+pub const FUNCTION_REACTORS: usize = 4;
+/// How long the end waits for workers that were killed.
+pub const WORKERS_END_TIMEOUT: Duration = Duration::from_millis(500);

@@ -29,6 +29,7 @@ use crate::api::{self, Api, Connection};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Patience, Watched};
 use crate::evidence::{EvidenceError, EvidenceQueue};
+use crate::functions::{FunctionLimits, Functions};
 use crate::limits;
 use crate::model::PerResource;
 use crate::options::Options;
@@ -181,7 +182,9 @@ async fn serve<F: Future<Output = ()>>(
     let evidence = EvidenceQueue::start(move |root| {
         attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)
     })?;
-    let api = web::Data::new(Api::new(instance.clone(), evidence, &config));
+    let functions =
+        Functions::start(worker_program()?, FunctionLimits::configured(&config.limits))?;
+    let api = web::Data::new(Api::new(instance.clone(), evidence, functions.clone(), &config));
 
     let (address, http) = listen_on(listen, server_config, api, &config)?;
     let handle = http.handle();
@@ -208,8 +211,13 @@ async fn serve<F: Future<Output = ()>>(
             Ok(Err(error)) => Err(RunError::System(error)),
         },
     };
-    end(&instance, &handle).await;
+    end(&instance, &functions, &handle).await;
     outcome
+}
+
+/// The function worker: it lies beside the program that runs.
+fn worker_program() -> io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("neo-secrets-worker"))
 }
 
 /// Asks the system for as many open files as the configured connections need; it may grant fewer,
@@ -326,11 +334,18 @@ async fn admit(
 }
 
 /// Refuses new calls, lets those in flight end, and closes the store; all within five seconds.
-async fn end(instance: &Instance, http: &ServerHandle) {
+async fn end(instance: &Instance, functions: &Functions, http: &ServerHandle) {
     let serving = instance.drain();
-    if tokio::time::timeout(limits::DRAIN_TIMEOUT, http.stop(true)).await.is_err() {
+    let calls = tokio::time::timeout(limits::DRAIN_TIMEOUT, http.stop(true));
+    let (calls, executions) = tokio::join!(calls, functions.finished(limits::DRAIN_TIMEOUT));
+    if calls.is_err() {
         tracing::warn!("calls in flight were cut off");
     }
+    if executions > 0 {
+        // The next start finds their records running, and says of them that they are lost.
+        tracing::warn!(executions, "functions were cut off");
+    }
+    functions.end().await;
     if let Some(serving) = serving
         && tokio::time::timeout(limits::STORE_END_TIMEOUT, serving.store.shutdown()).await.is_err()
     {

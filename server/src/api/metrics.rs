@@ -130,6 +130,7 @@ pub async fn metrics(mut call: Call<'_>) -> Result<Answer, ApiError> {
     text.family(name, Kind::Counter, "Connections of addresses that had all of theirs.")
         .number(&[], call.api.admission.refused());
     write_instance(&mut text, call.api, &call.serving.store);
+    call.api.functions.write(&mut text);
     let answer = Answer::json(StatusCode::OK, &());
     Ok(Answer { body: text.into_bytes().into(), content_type: Text::CONTENT_TYPE, ..answer })
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::evidence::EvidenceError;
+use crate::functions::FunctionLimits;
 use crate::phase;
 use crate::seal::tests::Chip;
 use crate::store::tests::disk::Disk;
@@ -28,7 +29,10 @@ async fn a_disk_that_fails_lets_no_value_out() {
         let (store, claim) = found(&disk, &Chip::new(1), LIMITS);
         let instance = phase::tests::serving(store);
         let evidence = EvidenceQueue::start(|_| Err(EvidenceError::NotNow)).unwrap();
-        let api = Api::new(instance, evidence, &Config::parse(CONFIG.as_bytes()).unwrap());
+        let config = Config::parse(CONFIG.as_bytes()).unwrap();
+        let limits = FunctionLimits::configured(&config.limits);
+        let functions = Functions::start("/nowhere".into(), limits).unwrap();
+        let api = Api::new(instance, evidence, functions, &config);
         let app = App::new().app_data(web::Data::new(api)).default_service(web::to(answer));
         let service = test::init_service(app).await;
         let token = claim.admin_token.to_text();
