@@ -10,6 +10,8 @@ mod api;
 pub mod audit;
 pub mod config;
 mod connection;
+mod data;
+mod disk;
 mod evidence;
 mod files;
 mod functions;

@@ -117,6 +117,8 @@ pub const FAILURE_PEERS: usize = 16_384;
 
 // The store.
 
+/// A disk for a store: the first two MiB, the engine's first pages, and room to grow twice.
+pub const DISK_BYTES_MIN: u64 = 16 * 1_048_576;
 /// The engine's page cache: the tree's upper pages and the accounts at work. Idle memory stays
 /// under 40 MiB.
 pub const ENGINE_CACHE_BYTES: usize = 16 * 1_048_576;

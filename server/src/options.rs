@@ -15,7 +15,7 @@ use crate::platform::Platform;
 pub struct Options {
     /// The configuration file.
     pub config: PathBuf,
-    /// The folder of `store.redb` and `endorsements/`.
+    /// The folder of `store.redb` and `endorsements/`, or a block device or file that is the disk.
     pub data: PathBuf,
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
@@ -166,7 +166,7 @@ fn usage(program: &str, further: &[Flag]) -> String {
     let flags: String =
         further.iter().map(|flag| format!(" {} {}", flag.name, flag.value)).collect();
     format!(
-        "usage: {program} --config FILE --data DIR --listen ADDRESS:PORT{flags} \
+        "usage: {program} --config FILE --data DIR|DISK --listen ADDRESS:PORT{flags} \
          [--log text|json]\n       \
          {program} --check-config FILE | --help | --version"
     )
@@ -176,7 +176,8 @@ fn help(program: &str, further: &[Flag]) -> String {
     let line = |name: &str, value: &str, help: &str| format!("  {name} {value:<14}{help}\n");
     let mut help = format!("{}\n\n", usage(program, further));
     help += &line("--config", "FILE", "the configuration, TOML; its bytes stand in the evidence");
-    help += &line("--data  ", "DIR", "the folder of store.redb and endorsements/");
+    help +=
+        &line("--data  ", "DIR|DISK", "the folder of store.redb and endorsements/, or a raw disk");
     help +=
         &line("--listen", "ADDRESS:PORT", "where to listen, TLS 1.3 only; port 0: any free one");
     help += &line("--log   ", "text|json", "the log's lines on stderr; text where it is left out");

@@ -5,8 +5,6 @@ mod endorsements;
 mod processor;
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,13 +21,15 @@ use neo_secrets_attestation::tcb::Tcb;
 use openssl::nid::Nid;
 use openssl::x509::X509;
 
+use crate::data::Data;
+use crate::disk::LookError;
 use crate::evidence::EvidenceError;
 use crate::limits;
 use crate::model::{Label, Timestamp};
 use crate::seal::{BootIdentity, Sealer, UnsealError};
 use crate::store::{
-    ClaimAgainError, ClaimAnswer, ClosedStore, CreateError, Found, Founding, OpenError, Rewrap,
-    Store, StoreFailure, StoreLimits,
+    ClaimAgainError, ClaimAnswer, ClosedStore, CreateError, Found, Founding, OpenError, Place,
+    Rewrap, Store, StoreFailure, StoreLimits,
 };
 
 use endorsements::Endorsed;
@@ -82,7 +82,7 @@ pub struct Instance {
     processor: Processor,
     endorsed: Endorsed,
     identity: Identity,
-    store_path: PathBuf,
+    store_place: Place,
     store_limits: StoreLimits,
     /// Claims happen one at a time; a claim that goes on without its caller holds it too.
     claiming: Arc<tokio::sync::Mutex<()>>,
@@ -102,16 +102,16 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// Another process has the store: it must not be touched.
-    #[error("the store {} is in use by another process", path.display())]
+    #[error("the store {path} is in use by another process")]
     StoreInUse {
         /// The file.
-        path: PathBuf,
+        path: String,
     },
     /// The file cannot be read at all.
-    #[error("the store {} could not be read: {error}", path.display())]
+    #[error("the store {path} could not be read: {error}")]
     StoreUnreadable {
         /// The file.
-        path: PathBuf,
+        path: String,
         /// As the system says.
         error: std::io::Error,
     },
@@ -195,19 +195,19 @@ impl Serving {
 }
 
 impl Instance {
-    /// An instance in phase `Starting`, with store and endorsements in the folder `data`.
+    /// An instance in phase `Starting`, with store and endorsements in `data`.
     pub fn new(
         processor: Processor,
         identity: Identity,
-        data: &Path,
+        data: Data,
         store_limits: StoreLimits,
     ) -> Self {
         Instance {
             phase: ArcSwap::from_pointee(Phase::Starting),
             processor,
-            endorsed: Endorsed::new(data.join("endorsements")),
+            store_place: data.store(),
+            endorsed: Endorsed::new(data),
             identity,
-            store_path: data.join("store.redb"),
             store_limits,
             claiming: Arc::default(),
         }
@@ -234,7 +234,7 @@ impl Instance {
     /// # Errors
     /// Only where the server must not run at all.
     pub fn boot(&self) -> Result<(), BootError> {
-        let found = std::panic::catch_unwind(AssertUnwindSafe(|| Store::open(&self.store_path)));
+        let found = std::panic::catch_unwind(AssertUnwindSafe(|| Store::open(&self.store_place)));
         let phase = match found {
             Ok(Ok(found)) => std::panic::catch_unwind(AssertUnwindSafe(|| self.unseal(found)))
                 .unwrap_or_else(|_| damaged("opening it ended in a panic")),
@@ -257,10 +257,19 @@ impl Instance {
     }
 
     fn closed(&self, error: OpenError) -> Result<Phase, BootError> {
-        let path = self.store_path.clone();
+        let path = || match &self.store_place {
+            Place::File(path) => path.display().to_string(),
+            Place::Disk(disk) => disk.path().display().to_string(),
+        };
         match error {
-            OpenError::Locked => Err(BootError::StoreInUse { path }),
-            OpenError::Io(error) => Err(BootError::StoreUnreadable { path, error }),
+            OpenError::Locked => Err(BootError::StoreInUse { path: path() }),
+            // A start's folder is whoever's starts it; an appliance's disk is the host's, and the
+            // appliance says what is wrong with it.
+            OpenError::Io(error) => match &self.store_place {
+                Place::File(_) => Err(BootError::StoreUnreadable { path: path(), error }),
+                Place::Disk(_) => Ok(Phase::sealed("store-unreadable", error.to_string())),
+            },
+            OpenError::Disk(error) => Ok(unfit_disk(&error)),
             OpenError::Foreign => {
                 Ok(Phase::sealed("store-foreign", OpenError::Foreign.to_string()))
             }
@@ -408,7 +417,7 @@ impl Instance {
     ) -> Result<ClaimAnswer, ClaimError> {
         let Phase::Unclaimed(sealer) = &**phase else { return Err(ClaimError::NotNow) };
         let founding = Founding { owner, account_name, sealer, now };
-        let (store, answer) = Store::create(&self.store_path, founding, self.store_limits)?;
+        let (store, answer) = Store::create(&self.store_place, founding, self.store_limits)?;
         tracing::info!(store = %answer.store_id, "claimed");
         let serving = Arc::new(Phase::Serving(Serving::new(store, sealer.tcb())));
         // A server that began to drain meanwhile keeps draining; the store is whole on disk.
@@ -430,6 +439,17 @@ impl Instance {
 fn damaged(cause: &str) -> Phase {
     tracing::error!(%cause, "the store is damaged");
     Phase::sealed("store-damaged", "the store's file was cut or changed from outside")
+}
+
+fn unfit_disk(error: &LookError) -> Phase {
+    let code = match error {
+        LookError::TooSmall { .. } | LookError::Foreign { .. } => "store-foreign",
+        LookError::Newer { .. } => "store-newer",
+        LookError::Truncated { .. } => "store-truncated",
+        LookError::Header => "store-damaged",
+        LookError::Io(_) => "store-unreadable",
+    };
+    Phase::sealed(code, error.to_string())
 }
 
 fn store_of(found: &Found, instance_key: Option<PublicKey>) -> Option<SealedStore> {

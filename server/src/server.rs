@@ -28,6 +28,8 @@ use crate::admission::{Admission, Place};
 use crate::api::{self, Api, Connection};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Patience, Watched};
+use crate::data::Data;
+use crate::disk::DiskError;
 use crate::evidence::{EvidenceError, EvidenceQueue};
 use crate::functions::{FunctionLimits, Functions};
 use crate::limits;
@@ -50,11 +52,13 @@ pub enum RunError {
         /// What is wrong with it.
         error: ConfigError,
     },
-    /// `--data` is no folder.
-    #[error("the data folder {} is not there; make it first", path.display())]
-    DataFolder {
+    /// `--data` is neither a folder nor a disk that can be had.
+    #[error("the data folder or disk {}: {error}", path.display())]
+    Data {
         /// The path.
         path: PathBuf,
+        /// What is wrong with it.
+        error: DiskError,
     },
     /// The address cannot be listened on.
     #[error("listening on {address}: {error}")]
@@ -166,9 +170,7 @@ async fn serve<F: Future<Output = ()>>(
 ) -> Result<(), RunError> {
     let Options { config: path, data, listen } = options;
     let config = Config::read(&path).map_err(|error| RunError::Config { path, error })?;
-    if !data.is_dir() {
-        return Err(RunError::DataFolder { path: data });
-    }
+    let data = Data::open(&data).map_err(|error| RunError::Data { path: data, error })?;
     raise_file_limit(config.limits.connections);
     let TlsIdentity { server_config, spki_sha256 } = TlsIdentity::generate(&config.names)?;
     let identity = Identity {
@@ -177,7 +179,7 @@ async fn serve<F: Future<Output = ()>>(
         image_version: ImageVersion::new(env!("CARGO_PKG_VERSION"))?,
     };
     let instance =
-        Arc::new(Instance::new(Processor::new(platform), identity, &data, store_limits(&config)));
+        Arc::new(Instance::new(Processor::new(platform), identity, data, store_limits(&config)));
     let attester = Arc::downgrade(&instance);
     let evidence = EvidenceQueue::start(move |root| {
         attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)

@@ -13,6 +13,7 @@ mod functions;
 mod header;
 mod opening;
 mod queue;
+mod raw;
 mod record;
 mod room;
 mod secrets;
@@ -26,6 +27,7 @@ use crate::access::{
     Write,
 };
 use crate::audit::{Act, EventPage, EventQuery};
+use crate::disk::Disk;
 use crate::model::{
     Account, AccountChange, AccountId, AccountPage, ApiKey, Change, ContentHash, Execution,
     ExecutionEnd, ExecutionId, ExecutionPage, Function, FunctionChange, FunctionCode, FunctionId,
@@ -48,11 +50,20 @@ use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::StoreId;
 pub use opening::{ClosedStore, Found, OpenError, StillSealed, Unsealed};
 use record::SYSTEM;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 pub(crate) use writer::Commits;
 pub use writer::StoreStats;
+
+/// Where a store stands, or will.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A file of its own.
+    File(PathBuf),
+    /// A whole disk.
+    Disk(Arc<Disk>),
+}
 
 /// Bounds that the configuration may set.
 #[derive(Clone, Copy, Debug)]
@@ -85,24 +96,24 @@ pub struct Store {
 }
 
 impl Store {
-    /// Looks at what stands at `path`. Reads the whole file once, to check it. Blocks.
+    /// Looks at what stands there. Reads the whole store once, to check it. Blocks.
     ///
     /// # Errors
     /// Why what stands there is not a store to open.
-    pub fn open(path: &Path) -> Result<Found, OpenError> {
-        opening::open(path)
+    pub fn open(place: &Place) -> Result<Found, OpenError> {
+        opening::open(place)
     }
 
-    /// Makes a store at `path`, complete or not at all. Blocks.
+    /// Makes a store there, complete or not at all. Blocks.
     ///
     /// # Errors
     /// Why there is none.
     pub fn create(
-        path: &Path,
+        place: &Place,
         founding: Founding<'_>,
         limits: StoreLimits,
     ) -> Result<(Self, ClaimAnswer), CreateError> {
-        founding::create(path, founding, limits)
+        founding::create(place, founding, limits)
     }
 
     /// The store's id.

@@ -1,7 +1,6 @@
 //! The certificates and the CRL that go with the evidence (SPEC.md §6.2): what is kept in the data
 //! folder, else what the host handed over. Anybody may send others; only what verifies is kept.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,17 +13,16 @@ use neo_secrets_attestation::verify::{
 };
 
 use super::{Instance, Processor};
-use crate::files::{self, ReadError};
-use crate::limits;
+use crate::data::Data;
+use crate::disk::Kept as File;
 
-/// VEK, ASK and ARK in PEM: one file, so that a chain is replaced whole.
-const CHAIN_FILE: &str = "certificates.pem";
-/// The CRL, DER.
-const CRL_FILE: &str = "crl.der";
+/// What log and errors call the kept chain and the kept CRL.
+const CHAIN: &str = "certificates.pem";
+const CRL: &str = "crl.der";
 
 /// What an instance keeps to go with its evidence.
 pub struct Endorsed {
-    folder: PathBuf,
+    data: Data,
     /// Uploads are verified one at a time; one that goes on without its sender holds it too.
     keeping: Arc<tokio::sync::Mutex<()>>,
     missing: AtomicBool,
@@ -69,7 +67,7 @@ pub enum KeepError {
 #[derive(Debug, thiserror::Error)]
 pub enum EndorsementsMissing {
     /// Nobody has put any here, and the host has handed over none.
-    #[error("{CHAIN_FILE} is missing")]
+    #[error("{CHAIN} is missing")]
     Nothing,
     /// A file is not as it must be.
     #[error("{file}: {cause}")]
@@ -82,9 +80,9 @@ pub enum EndorsementsMissing {
 }
 
 impl Endorsed {
-    /// Kept in this folder, which need not be there.
-    pub fn new(folder: PathBuf) -> Self {
-        Endorsed { folder, keeping: Arc::default(), missing: AtomicBool::new(false) }
+    /// Kept there.
+    pub fn new(data: Data) -> Self {
+        Endorsed { data, keeping: Arc::default(), missing: AtomicBool::new(false) }
     }
 
     /// What goes with a report now. The files are read anew: whoever manages the machine may
@@ -123,25 +121,13 @@ impl Endorsed {
     }
 
     fn chain(&self) -> Result<Option<Endorsements>, EndorsementsMissing> {
-        let bytes = self.file(CHAIN_FILE, limits::CHAIN_FILE_BYTES)?;
+        let bytes = self.data.kept(File::Chain).map_err(|error| unfit(CHAIN, &error))?;
         let chain = bytes.map(|bytes| Endorsements::from_files(&[&bytes])).transpose();
-        chain.map_err(|error| unfit(CHAIN_FILE, &error))
+        chain.map_err(|error| unfit(CHAIN, &error))
     }
 
     fn crl(&self) -> Result<Option<Vec<u8>>, EndorsementsMissing> {
-        self.file(CRL_FILE, limits::CRL_FILE_BYTES)
-    }
-
-    fn file(
-        &self,
-        name: &'static str,
-        bytes_max: u64,
-    ) -> Result<Option<Vec<u8>>, EndorsementsMissing> {
-        match files::read_bounded(&self.folder.join(name), bytes_max) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unfit(name, &error)),
-        }
+        self.data.kept(File::Crl).map_err(|error| unfit(CRL, &error))
     }
 
     fn keep_chain(
@@ -161,7 +147,7 @@ impl Endorsed {
             return Ok(Kept::Already);
         }
         let pem = [&chain.vek, &chain.ask, &chain.ark].map(|certificate| pem(certificate));
-        files::replace(&self.folder.join(CHAIN_FILE), pem.concat().as_bytes())?;
+        self.data.keep(File::Chain, pem.concat().as_bytes())?;
         tracing::info!("other certificates are kept for the evidence");
         Ok(Kept::Now)
     }
@@ -184,7 +170,7 @@ impl Endorsed {
         {
             return Err(KeepError::NotNewer { held: held.this_update() });
         }
-        files::replace(&self.folder.join(CRL_FILE), der)?;
+        self.data.keep(File::Crl, der)?;
         tracing::info!("a newer CRL is kept for the evidence");
         Ok((crl, Kept::Now))
     }

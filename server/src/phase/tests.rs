@@ -25,7 +25,7 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
     let limits =
         StoreLimits { versions_kept: 10, per_account: PerResource::each(|_| 9), accounts: 1 };
     let processor = Processor::new(FakePlatform::new([]));
-    let instance = Instance::new(processor, identity, folder, limits);
+    let instance = Instance::new(processor, identity, Data::open(folder).unwrap(), limits);
     instance.boot().unwrap();
     Arc::new(instance)
 }

@@ -328,7 +328,7 @@ fn what_must_not_start_says_why() {
     };
     let refused = |options| Server::start(options, FakePlatform::new([])).err().unwrap();
     assert!(matches!(refused(options("none.toml", ".")), RunError::Config { .. }));
-    assert!(matches!(refused(options("config.toml", "none")), RunError::DataFolder { .. }));
+    assert!(matches!(refused(options("config.toml", "none")), RunError::Data { .. }));
     let server = home.start(FakePlatform::new([]));
     let taken = Options { listen: server.address(), ..options("config.toml", ".") };
     assert!(matches!(refused(taken), RunError::Listen { .. }));

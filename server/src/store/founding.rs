@@ -1,6 +1,7 @@
 //! The claim: a store comes to be in one transaction, complete or not at all.
 
 use crate::access::Token;
+use crate::disk::Disk;
 use crate::keys::{AccountKey, CryptoError, RootKey, SigningKeys, TokenHash};
 use crate::model::{AccountId, KeyId, Label, NewAccount, Quotas, Timestamp};
 use crate::seal::Sealer;
@@ -11,11 +12,12 @@ use crate::store::body::{InstanceBody, KeyBody, OwnerBody, OwnerKey, StateBody, 
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Changes, Commit, Engine, EngineError};
 use crate::store::error::StoreFailure;
+use crate::store::raw::RawBackend;
 use crate::store::record::{Address, DECOY, SYSTEM, header_key, slots_key};
 use crate::store::room::{self, Space};
 use crate::store::secrets::next_id;
 use crate::store::writer::Writer;
-use crate::store::{Header, Store, StoreLimits};
+use crate::store::{Header, Place, Store, StoreLimits};
 use data_encoding::HEXLOWER;
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::StoreId;
@@ -27,6 +29,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a claim brings.
 pub struct Founding<'a> {
@@ -56,8 +59,8 @@ pub struct ClaimAnswer {
     pub admin_token: Token,
 }
 
-/// Why no store was made. Nothing is left behind, but for one case: where the folder's sync fails
-/// after the rename, a whole store stands there, and its owner repeats the claim once the server
+/// Why no store was made. Nothing is left behind, but for one case: where the last sync fails (the
+/// folder's, or that of the disk's header), a whole store may stand there, and its owner repeats the claim once the server
 /// has been started again.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -87,8 +90,39 @@ impl From<StoreFailure> for CreateError {
     }
 }
 
-/// Makes a store beside `path`, and moves it there when it is complete.
+/// Makes a store in that place.
 pub(super) fn create(
+    place: &Place,
+    founding: Founding<'_>,
+    limits: StoreLimits,
+) -> Result<(Store, ClaimAnswer), CreateError> {
+    match place {
+        Place::File(path) => create_file(path, founding, limits),
+        Place::Disk(disk) => create_on(disk, founding, limits),
+    }
+}
+
+/// Makes a store on an empty disk, which is one until the store is complete.
+pub(super) fn create_on(
+    disk: &Arc<Disk>,
+    founding: Founding<'_>,
+    limits: StoreLimits,
+) -> Result<(Store, ClaimAnswer), CreateError> {
+    // Again: the host may have put something there since the start.
+    match disk.look() {
+        Ok(None) => {}
+        Ok(Some(_)) => return Err(CreateError::Exists),
+        Err(error) => return Err(CreateError::Engine(error.to_string())),
+    }
+    let backend = RawBackend::empty(disk.clone());
+    let (engine, core, answer) = found((backend.clone(), backend.space()), founding, limits)?;
+    backend.publish(answer.store_id)?;
+    let writer = Writer::start(engine, core).map_err(|failed| failed.1)?;
+    Ok((Store { writer }, answer))
+}
+
+/// Makes a store beside `path`, and moves it there when it is complete.
+fn create_file(
     path: &Path,
     founding: Founding<'_>,
     limits: StoreLimits,

@@ -1,5 +1,6 @@
 //! Opening an existing store: first the file, then the seal.
 
+use crate::disk::{Disk, LookError};
 use crate::keys::RootKey;
 use crate::seal::{
     self, BootIdentity, DerivedKey, KeyRequest, Opened, Rewrap, SlotTable, UnsealError,
@@ -8,11 +9,12 @@ use crate::store::core::Core;
 use crate::store::engine::{Changes, Commit, Engine, EngineError, View};
 use crate::store::error::StoreFailure;
 use crate::store::header::HeaderError;
+use crate::store::raw::RawBackend;
 use crate::store::record::{header_key, slots_key};
 use crate::store::room::{self, Space};
 use crate::store::upgrade::upgrade;
 use crate::store::writer::Writer;
-use crate::store::{Header, Store, StoreLimits};
+use crate::store::{Header, Place, Store, StoreLimits};
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::StoreId;
 use neo_secrets_attestation::tcb::Tcb;
@@ -22,6 +24,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What stands at the store's path.
 pub enum Found {
@@ -56,6 +59,9 @@ pub enum OpenError {
     /// The file could not be read.
     #[error("the store could not be read: {0}")]
     Io(#[from] io::Error),
+    /// The disk holds no store of ours, or less of it than was written.
+    #[error(transparent)]
+    Disk(#[from] LookError),
 }
 
 impl From<EngineError> for OpenError {
@@ -98,8 +104,26 @@ pub struct StillSealed<E> {
     pub error: UnsealError<E>,
 }
 
-/// Looks at what stands at `path`.
-pub(super) fn open(path: &Path) -> Result<Found, OpenError> {
+/// Looks at what stands there.
+pub(super) fn open(place: &Place) -> Result<Found, OpenError> {
+    match place {
+        Place::File(path) => open_file(path),
+        Place::Disk(disk) => open_disk(disk),
+    }
+}
+
+fn open_disk(disk: &Arc<Disk>) -> Result<Found, OpenError> {
+    let Some(header) = disk.look()? else { return Ok(Found::Nothing) };
+    let backend = RawBackend::existing(disk.clone(), header);
+    let space = backend.space();
+    let store = open_backend(backend, space)?;
+    if store.header.store_id != header.store_id {
+        return Err(OpenError::Damaged("the disk's header names another store".to_owned()));
+    }
+    Ok(Found::Closed(store))
+}
+
+fn open_file(path: &Path) -> Result<Found, OpenError> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),

@@ -3,6 +3,7 @@
 //! go on.
 
 use crate::limits::{DISK_RECHECK_BYTES, DISK_RESERVE_BYTES, RECORD_OVERHEAD_BYTES};
+use crate::store::engine::EngineError;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,13 @@ pub(super) struct DiskSpace {
     pub(super) free: u64,
     /// What it occupies.
     pub(super) occupied: u64,
+}
+
+impl DiskSpace {
+    /// What is kept for deletions and the owner; of a small disk a quarter.
+    fn reserve(self) -> u64 {
+        DISK_RESERVE_BYTES.min(self.free.saturating_add(self.occupied) / 4)
+    }
 }
 
 /// Asks the disk.
@@ -97,17 +105,18 @@ impl Gauge {
     }
 
     /// The room of the next batch. `count` counts the bytes of pages in use.
-    pub(super) fn room<E>(&mut self, count: impl FnOnce() -> Result<u64, E>) -> Result<Room, E> {
-        let space = (self.space)().unwrap_or_else(|error| {
-            tracing::error!(%error, "the disk does not say how much room it has");
-            DiskSpace { free: 0, occupied: 0 }
-        });
-        if space.free >= 2 * DISK_RESERVE_BYTES {
+    pub(super) fn room(
+        &mut self,
+        count: impl FnOnce() -> Result<u64, EngineError>,
+    ) -> Result<Room, EngineError> {
+        let space = (self.space)().map_err(|error| EngineError::Io(error.to_string()))?;
+        let reserve = space.reserve();
+        if space.free >= 2 * reserve {
             if self.is_full {
                 tracing::info!("the disk has room again");
             }
             (self.in_use, self.is_full) = (None, false);
-            return Ok(Room { left: space.free - DISK_RESERVE_BYTES });
+            return Ok(Room { left: space.free - reserve });
         }
         let known = self.in_use.as_ref();
         let known = known.filter(|it| !self.is_full || it.moved < DISK_RECHECK_BYTES);
@@ -120,7 +129,7 @@ impl Gauge {
             }
         };
         let inside = space.occupied.saturating_sub(in_use);
-        let left = space.free.saturating_add(inside).saturating_sub(DISK_RESERVE_BYTES);
+        let left = space.free.saturating_add(inside).saturating_sub(reserve);
         Ok(Room { left })
     }
 

@@ -15,6 +15,7 @@ mod log_damage;
 mod model;
 mod quotas;
 mod race;
+mod raw;
 mod room;
 mod upgrade;
 mod use_only;
@@ -131,7 +132,11 @@ impl Instance {
     }
 
     fn with(limits: StoreLimits) -> Self {
-        let (disk, chip) = (Disk::default(), Chip::new(1));
+        Self::on(Disk::default(), limits)
+    }
+
+    fn on(disk: Disk, limits: StoreLimits) -> Self {
+        let chip = Chip::new(1);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let (store, claim) = found(&disk, &chip, limits);
@@ -218,6 +223,9 @@ pub(crate) fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, Cl
         sealer: &chip.sealer(),
         now: at(0),
     };
+    if disk.is_raw() {
+        return founding::create_on(&disk.opened(), founding, limits).unwrap();
+    }
     let (engine, core, answer) =
         founding::found((disk.backend(), disk.space()), founding, limits).unwrap();
     let writer = writer::Writer::start(engine, core).map_err(|failed| failed.1).unwrap();
@@ -228,11 +236,20 @@ pub(crate) fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, Cl
 #[derive(Debug)]
 enum NotOpened {
     File(OpenError),
+    /// A raw disk that is empty.
+    Nothing,
     Seal(UnsealError<Infallible>),
 }
 
 fn open(disk: &Disk, chip: &Chip, limits: StoreLimits) -> Result<Store, NotOpened> {
-    let closed = opening::open_backend(disk.backend(), disk.space()).map_err(NotOpened::File)?;
+    let closed = if disk.is_raw() {
+        match Store::open(&Place::Disk(disk.opened())).map_err(NotOpened::File)? {
+            Found::Nothing => return Err(NotOpened::Nothing),
+            Found::Closed(closed) => closed,
+        }
+    } else {
+        opening::open_backend(disk.backend(), disk.space()).map_err(NotOpened::File)?
+    };
     match closed.unseal(&chip.boot(), |request| chip.derive(request), limits) {
         Ok(unsealed) => Ok(unsealed.store),
         Err(still) => Err(NotOpened::Seal(still.error)),

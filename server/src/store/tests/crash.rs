@@ -2,7 +2,7 @@
 //! was answered is there, and nothing is there by half.
 
 use super::audit::{Contents, audit};
-use super::disk::{Event, Fate};
+use super::disk::{Event, Fate, raw_bytes};
 use super::log::whole_log;
 use super::*;
 use crate::seal::tests::GENOA;
@@ -47,8 +47,8 @@ struct Life {
 
 /// A store's life: creations, updates, rollbacks, reveals and deletions, one by one and many at
 /// once, keys now and then.
-fn live(steps: usize) -> Life {
-    let (disk, chip) = (Disk::logging(), Chip::new(1));
+fn live(disk: Disk, steps: usize) -> Life {
+    let chip = Chip::new(1);
     let (store, claim) = found(&disk, &chip, LIMITS);
     let founded = disk.position();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
@@ -150,7 +150,7 @@ impl Life {
             assert!(position < self.founded, "{context}");
             return;
         }
-        let disk = Disk::of(image);
+        let disk = if self.disk.is_raw() { Disk::raw(image) } else { Disk::of(image) };
         let store = match open(&disk, &self.chip, LIMITS) {
             Ok(store) => store,
             Err(error) => {
@@ -202,10 +202,20 @@ impl Life {
 
 #[test]
 fn a_thousand_cuts() {
-    let life = live(70);
+    cut_everywhere(&live(Disk::logging(), 70), Vec::new());
+}
+
+#[test]
+fn a_thousand_cuts_of_a_raw_disk() {
+    let bytes = raw_bytes(16 * 1_048_576);
+    cut_everywhere(&live(Disk::raw(bytes.clone()), 70), bytes);
+}
+
+/// Cuts a life at each of its events; the disk had these bytes before it.
+fn cut_everywhere(life: &Life, mut synced: Vec<u8>) {
     let log = life.disk.log();
     let mut dice = Dice::new(0xD1CE);
-    let (mut synced, mut unsynced, mut cuts) = (Vec::new(), Vec::new(), 0);
+    let (mut unsynced, mut cuts) = (Vec::new(), 0);
     for (position, event) in log.iter().enumerate() {
         if matches!(event, Event::Sync) {
             // At a sync: all lost, all kept, and a mixture.

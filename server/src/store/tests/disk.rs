@@ -1,5 +1,6 @@
 //! A disk in memory that remembers every write and sync, so that power can be cut at each of them.
 
+use crate::disk::{Disk as RawDisk, Medium};
 use crate::store::room::{DiskSpace, Space};
 use redb::{BackendError, StorageBackend};
 use std::collections::BTreeSet;
@@ -25,6 +26,9 @@ struct State {
     /// Kept only where power is to be cut.
     log: Option<Vec<Event>>,
     locked_by: Option<u64>,
+    raw: bool,
+    /// Whether reads fail.
+    unreadable: bool,
     /// Writes and syncs that still succeed, where the disk is to fail.
     good_operations: Option<u64>,
     /// Kept only where the disk is to be full.
@@ -43,6 +47,13 @@ const BLOCK_BYTES: usize = 4_096;
 /// The disk; its backends are what processes open it by.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Disk(Arc<Mutex<State>>);
+
+/// A raw disk's bytes at first: an empty one, behind whose first MiB lies what somebody left there.
+pub(super) fn raw_bytes(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    bytes[1_048_576..].fill(0xA5);
+    bytes
+}
 
 #[derive(Debug)]
 pub(super) struct Backend {
@@ -68,6 +79,27 @@ impl Disk {
         Self(Arc::new(Mutex::new(State { log: Some(Vec::new()), ..State::default() })))
     }
 
+    /// A raw one: of a fixed size, and a store begins with the disk's header.
+    pub(super) fn raw(bytes: Vec<u8>) -> Self {
+        let log = Some(Vec::new());
+        Self(Arc::new(Mutex::new(State { bytes, log, raw: true, ..State::default() })))
+    }
+
+    pub(super) fn is_raw(&self) -> bool {
+        self.state().raw
+    }
+
+    /// As the host may change it.
+    pub(super) fn with_bytes<T>(&self, change: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        change(&mut self.state().bytes)
+    }
+
+    /// As a server opens a raw disk.
+    pub(super) fn opened(&self) -> Arc<RawDisk> {
+        assert!(self.is_raw());
+        Arc::new(RawDisk::new(self.backend(), std::path::Path::new("/dev/a-disk")))
+    }
+
     pub(super) fn backend(&self) -> Backend {
         static OWNERS: AtomicU64 = AtomicU64::new(0);
         Backend { disk: self.clone(), owner: OWNERS.fetch_add(1, Ordering::Relaxed) }
@@ -91,8 +123,14 @@ impl Disk {
         self.state().good_operations = Some(operations);
     }
 
+    /// Reads fail from here on.
+    pub(super) fn make_unreadable(&self) {
+        self.state().unreadable = true;
+    }
+
     pub(crate) fn repair(&self) {
-        self.state().good_operations = None;
+        let mut state = self.state();
+        (state.good_operations, state.unreadable) = (None, false);
     }
 
     /// From here on, the file can take so many bytes more.
@@ -181,6 +219,24 @@ fn put(image: &mut Vec<u8>, offset: usize, data: &[u8]) {
     image[offset..end].copy_from_slice(data);
 }
 
+impl Medium for Backend {
+    fn bytes(&self) -> io::Result<u64> {
+        self.len()
+    }
+
+    fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        StorageBackend::read(self, at, out)
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        StorageBackend::write(self, at, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.state().bytes.len() as u64)
@@ -188,6 +244,9 @@ impl StorageBackend for Backend {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.disk.state();
+        if state.unreadable {
+            return Err(io::Error::other("the disk does not read"));
+        }
         let offset = offset as usize;
         let end = offset.checked_add(out.len()).ok_or(io::ErrorKind::InvalidInput)?;
         let bytes = state.bytes.get(offset..end).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -31,11 +31,11 @@ impl Folder {
         let sealer = self.chip.sealer();
         let account_name = label("the-first-account");
         let founding = Founding { owner: OWNER, account_name, sealer: &sealer, now: at(0) };
-        Store::create(&self.path(), founding, LIMITS)
+        Store::create(&Place::File(self.path()), founding, LIMITS)
     }
 
     fn closed(&self) -> ClosedStore {
-        match Store::open(&self.path()) {
+        match Store::open(&Place::File(self.path())) {
             Ok(Found::Closed(closed)) => closed,
             Ok(Found::Nothing) => panic!("there is no store"),
             Err(error) => panic!("{error}"),
@@ -47,7 +47,7 @@ impl Folder {
     }
 
     fn open_error(&self) -> OpenError {
-        Store::open(&self.path()).err().unwrap()
+        Store::open(&Place::File(self.path())).err().unwrap()
     }
 
     fn names(&self) -> Vec<String> {
@@ -63,10 +63,10 @@ impl Folder {
 #[test]
 fn a_store_appears_whole_in_its_place() {
     let folder = Folder::new();
-    assert!(matches!(Store::open(&folder.path()), Ok(Found::Nothing)));
+    assert!(matches!(Store::open(&Place::File(folder.path())), Ok(Found::Nothing)));
     assert!(folder.names().is_empty(), "looking writes nothing");
     fs::write(folder.folder.path().join("store.redb.new-0badcafe"), b"of a killed claim").unwrap();
-    assert!(matches!(Store::open(&folder.path()), Ok(Found::Nothing)));
+    assert!(matches!(Store::open(&Place::File(folder.path())), Ok(Found::Nothing)));
     let (store, claim) = folder.create().unwrap();
     assert_eq!(folder.names(), ["store.redb"]);
     let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
@@ -121,7 +121,7 @@ fn nothing_at_the_place_is_followed_or_overwritten() {
     let elsewhere = folder.folder.path().join("elsewhere");
     symlink(&elsewhere, folder.path()).unwrap();
     // A dangling link: there is no store, and none is made through it.
-    assert!(matches!(Store::open(&folder.path()), Ok(Found::Nothing)));
+    assert!(matches!(Store::open(&Place::File(folder.path())), Ok(Found::Nothing)));
     assert!(matches!(folder.create(), Err(CreateError::Exists)));
     assert!(!elsewhere.exists());
     fs::write(&elsewhere, b"").unwrap();
@@ -143,7 +143,8 @@ fn nothing_at_the_place_is_followed_or_overwritten() {
 fn of_claims_at_once_one_wins() {
     for _ in 0..10 {
         let folder = Folder::new();
-        let (path, sealers) = (folder.path(), [folder.chip.sealer(), folder.chip.sealer()]);
+        let (path, sealers) =
+            (Place::File(folder.path()), [folder.chip.sealer(), folder.chip.sealer()]);
         let outcomes = std::thread::scope(|scope| {
             let start = |sealer| {
                 let path = &path;
@@ -201,7 +202,7 @@ fn what_is_not_a_store_is_named() {
     assert!(matches!(folder.open_error(), OpenError::Foreign));
     fs::remove_file(folder.path()).unwrap();
     fs::create_dir(folder.path()).unwrap();
-    assert!(Store::open(&folder.path()).is_err());
+    assert!(Store::open(&Place::File(folder.path())).is_err());
     assert!(matches!(folder.create(), Err(CreateError::Exists)));
 }
 
