@@ -33,7 +33,7 @@ pub fn record_opens_by_chance(of: (u8, u8), rest: &[u8], sealed: &[u8]) -> bool 
     body::opens_by_chance(of, rest, sealed)
 }
 
-/// A request's body with four fields, each of the type that it is named after.
+/// A request's body with five fields, each of the type that it is named after.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JsonFields {
     /// A string.
@@ -44,12 +44,14 @@ pub struct JsonFields {
     pub texts: Option<Vec<String>>,
     /// An object of strings, in the order in which they came.
     pub pairs: Option<Vec<(String, String)>>,
+    /// True or false.
+    pub boolean: Option<bool>,
 }
 
 /// A request's body, or the answer that refuses it.
 pub fn json_body(body: &[u8]) -> Result<JsonFields, String> {
     let read = || -> Result<_, ApiError> {
-        let mut object = Object::parse(body, &["text", "integer", "texts", "pairs"])?;
+        let mut object = Object::parse(body, &["text", "integer", "texts", "pairs", "boolean"])?;
         Ok(JsonFields {
             text: object.text("text")?.optional().map(|text| text.to_string()),
             integer: object.required_integer("integer")?,
@@ -58,6 +60,7 @@ pub fn json_body(body: &[u8]) -> Result<JsonFields, String> {
                 Sent::Value(texts) => Some(texts),
             },
             pairs: object.text_pairs("pairs")?.optional(),
+            boolean: object.boolean("boolean")?.optional(),
         })
     };
     read().map_err(|error| error.body("r"))

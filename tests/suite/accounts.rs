@@ -118,7 +118,7 @@ fn bad_fields_of_an_account_are_named() {
         (json!({"name": "b", "quotas": {"secrets": 1.5}}), "quotas.secrets"),
         (json!({"name": "b", "quotas": {"apiKeys": "1"}}), "quotas.apiKeys"),
         (json!({"name": "b", "quotas": {"valueBytes": 9007199254740992_u64}}), "quotas.valueBytes"),
-        (json!({"name": "b", "quotas": {"functions": 1}}), "quotas.functions"),
+        (json!({"name": "b", "quotas": {"other": 1}}), "quotas.other"),
         (json!({"name": "b", "adminKey": "x"}), "adminKey"),
     ] {
         c.call("POST", "/v1/accounts", &owner, Some(&body)).invalid(field);

@@ -247,7 +247,7 @@ fn the_log_is_paged_and_filtered() {
         ("offset=-1", "offset"),
         ("from=yesterday", "from"),
         ("to=2026-01-31", "to"),
-        ("action=secret.read", "action"),
+        ("action=secret.seen", "action"),
         ("action=", "action"),
         ("secret=a%20b", "secret"),
         ("actor=x", "actor"),

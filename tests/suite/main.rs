@@ -15,6 +15,7 @@ mod errors;
 mod evidence;
 mod floods;
 mod footprint;
+mod functions;
 mod fuzz;
 mod input;
 mod isolation;

@@ -41,9 +41,10 @@ impl Operation {
         self.template.replace("{id}", id).replace("{execution}", "exec_x")
     }
 
-    /// The schema of its body's fields, where it takes a body.
+    /// The schema of its body's fields, where it takes a body; of several, the first.
     fn body(&self) -> Option<&Value> {
-        self.object.pointer("/requestBody/content/application~1json/schema")
+        let schema = self.object.pointer("/requestBody/content/application~1json/schema")?;
+        Some(schema.pointer("/anyOf/0").unwrap_or(schema))
     }
 }
 

@@ -224,7 +224,7 @@ impl<'a> World<'a> {
                 id: text("id"),
                 name: name.to_owned(),
                 created_at: text("createdAt"),
-                quotas: [None; 4],
+                quotas: [None; 5],
                 secrets: Vec::new(),
                 keys: vec![key],
                 tokens: vec![(token, 0)],

@@ -8,7 +8,8 @@ use neo_secrets_attestation::time::UnixTime;
 use neo_secrets_server::access::{Globs, Permissions, Scope, Token};
 use neo_secrets_server::fuzzing::{self, JsonFields};
 use neo_secrets_server::model::{
-    AccountId, Description, KeyId, Label, SecretId, SecretName, SecretValue, Timestamp,
+    AccountId, ContentHash, Description, ExecutionId, FunctionCode, FunctionId, FunctionName,
+    HostName, KeyId, Label, SecretId, SecretName, SecretValue, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ pub fn json(bytes: &[u8]) -> bool {
             return false;
         }
     };
-    let JsonFields { text, integer, texts, pairs } = &fields;
+    let JsonFields { text, integer, texts, pairs, boolean } = &fields;
     assert!(texts.as_ref().is_none_or(|texts| texts.len() <= 100));
     assert!(pairs.as_ref().is_none_or(|pairs| pairs.len() <= 100));
     let object = |pairs: &Vec<(String, String)>| {
@@ -35,11 +36,11 @@ pub fn json(bytes: &[u8]) -> bool {
             pairs.iter().map(|(name, text)| (name.clone(), text.clone().into())).collect(),
         )
     };
-    let mut ours = json!({ "text": text, "integer": integer, "texts": texts });
+    let mut ours = json!({ "text": text, "integer": integer, "texts": texts, "boolean": boolean });
     ours["pairs"] = pairs.as_ref().map_or(Value::Null, object);
     let mut theirs = theirs.unwrap();
     // A field that may be absent means the same as one that is null.
-    for optional in ["text", "texts", "pairs"] {
+    for optional in ["text", "texts", "pairs", "boolean"] {
         theirs.as_object_mut().unwrap().entry(optional).or_insert(Value::Null);
     }
     assert_eq!(theirs, ours);
@@ -100,6 +101,11 @@ pub fn texts(bytes: &[u8]) -> bool {
     same(text.parse::<SecretId>().ok().map(|it| it.to_string()));
     same(text.parse::<KeyId>().ok().map(|it| it.to_string()));
     same(text.parse::<AccountId>().ok().map(|it| it.to_string()));
+    same(text.parse::<FunctionId>().ok().map(|it| it.to_string()));
+    same(text.parse::<ExecutionId>().ok().map(|it| it.to_string()));
+    same(text.parse::<ContentHash>().ok().map(|it| it.to_string()));
+    same(FunctionName::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
+    same(HostName::parse(text.to_owned()).ok().map(|it| it.as_str().to_owned()));
     same(text.parse::<Timestamp>().ok().map(|it| it.to_string()));
     same(text.parse::<UnixTime>().ok().map(|it| it.to_string()));
     same(text.parse::<PublicKey>().ok().map(|it| it.to_string()));
@@ -117,6 +123,9 @@ pub fn texts(bytes: &[u8]) -> bool {
     }
     if let Ok(value) = SecretValue::parse(text.to_owned()) {
         assert!(value.expose() == bytes && (1..=65_536).contains(&bytes.len()));
+    }
+    if let Ok(code) = FunctionCode::parse(text.to_owned()) {
+        assert!(code.as_str() == text && !bytes.contains(&0) && bytes.len() <= 262_144);
     }
     if let Ok(permissions) = Permissions::parse(text.split(',')) {
         assert!(permissions.lie_within(permissions) && permissions.iter().next().is_some());

@@ -303,11 +303,13 @@ fn records() {
             let fields = [text("ci"), number(3), globs, time.clone(), time.clone(), hash, previous];
             map((0..).zip(fields))
         }),
-        ((0x20, 1), {
+        ((0x20, 2), {
+            let hosts = [head(4, 1), text("api.example.com")].concat();
+            let use_only = map([(0, hosts), (1, text("Authorization"))]);
             let versions = [head(4, 2), version(3), version(4)].concat();
             let times = [time.clone(), time.clone(), time.clone()];
             let fields = [name.clone(), text("é"), tags].into_iter().chain(times);
-            map((0..).zip(fields.chain([number(9), versions])))
+            map((0..).zip(fields.chain([number(9), versions, use_only])))
         }),
         ((0x21, 1), map([(0, bytes(b"sesame"))])),
         ((0x22, 1), map([(0, name.clone()), (1, id.clone())])),
@@ -325,6 +327,11 @@ fn records() {
             map([(0, [head(4, 2), first, second].concat())])
         }),
         ((0x31, 1), map([(0, number(2))])),
+        ((0x40, 1), function(&time)),
+        ((0x41, 1), map([(0, text("async function main() {}"))])),
+        ((0x42, 1), map([(0, text("caller-1")), (1, bytes(&[5; 18]))])),
+        ((0x43, 1), execution(&time)),
+        ((0x44, 1), map([(0, number(2))])),
     ]);
     for (index, of) in (0..).zip(BODIES) {
         let (kind, version) = of;
@@ -341,6 +348,41 @@ fn records() {
     seed("record", "bad-sealed", [&[9], &vector("record.hex")[..]].concat());
     seed("slots", "table", vector("slots.hex"));
     seed("slots", "header", [&b"neo-secrets\0\0\x01"[..], &[7; 16]].concat());
+}
+
+fn function(time: &[u8]) -> Vec<u8> {
+    let hash = bytes(&[6; 32]);
+    let pair = |name, value| [head(5, 1), text(name), text(value)].concat();
+    let one = |item| [head(4, 1), text(item)].concat();
+    map((0..).zip([
+        text("caller-1"),
+        text("é"),
+        pair("env", "prod"),
+        time.to_vec(),
+        time.to_vec(),
+        number(30),
+        number(128),
+        one("database-url"),
+        pair("REGION", "eu"),
+        one("api.example.com"),
+        vec![0xF5],
+        hash.clone(),
+        hash,
+    ]))
+}
+
+fn execution(time: &[u8]) -> Vec<u8> {
+    let hash = bytes(&[6; 32]);
+    let read = map([(0, text("database-url")), (1, number(2))]);
+    let reads = [head(4, 1), read].concat();
+    let receipt = [hash.clone(), hash.clone(), reads, bytes(&[7; 64])];
+    let result = map([(0, text("{\"a\":1}")), (1, map((0..).zip(receipt)))]);
+    let outcome = [head(4, 2), number(1), result].concat();
+    let line = map([(0, number(2)), (1, time.to_vec()), (2, text("called"))]);
+    let logs = [head(4, 1), line].concat();
+    let end = map((0..).zip([time.to_vec(), number(7), outcome, logs]));
+    let opening = bytes(&[8; 16]);
+    map((0..).zip([hash, bytes(&[5; 18]), time.to_vec(), opening, end]))
 }
 
 fn head(major: u8, number: u64) -> Vec<u8> {
@@ -423,7 +465,7 @@ fn worker() {
 }
 
 fn requests() {
-    let whole = r#"{"text":"a\u00e9\ud83d\ude00\"","integer":7,"texts":["read","write"],"pairs":{"env":"prod","":""}}"#;
+    let whole = r#"{"text":"a\u00e9\ud83d\ude00\"","integer":7,"texts":["read","write"],"pairs":{"env":"prod","":""},"boolean":true}"#;
     seed("json", "whole", whole);
     seed(
         "json",
@@ -440,6 +482,10 @@ fn requests() {
         ("secret-id", format!("sec_{id}")),
         ("key-id", format!("key_{id}")),
         ("account-id", format!("acc_{id}")),
+        ("function-id", format!("func_{id}")),
+        ("execution-id", format!("exec_{id}")),
+        ("sha256", "0a".repeat(32)),
+        ("host", "api.example.com".to_owned()),
         ("token", format!("neo_{token}")),
         ("nonce", token),
         ("time", "2026-01-31T12:00:00Z".to_owned()),
