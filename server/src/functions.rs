@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no route invokes functions yet")]
 
 mod counters;
+pub mod egress;
 mod invocation;
 mod link;
 mod mask;

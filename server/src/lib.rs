@@ -34,5 +34,6 @@ pub mod store;
 mod testing;
 mod tls;
 
+pub use functions::egress;
 pub use options::Options;
 pub use server::{RunError, Server, run};

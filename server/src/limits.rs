@@ -205,3 +205,26 @@ pub const IDLE_WORKER_TIME: Duration = Duration::from_secs(300);
 pub const FUNCTION_REACTORS: usize = 4;
 /// How long the end waits for workers that were killed.
 pub const WORKERS_END_TIMEOUT: Duration = Duration::from_millis(500);
+
+// What functions fetch. The messages to and from the worker have bounds of their own.
+
+/// A fetch with all its redirects, per the API contract.
+pub const EGRESS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection to one of a host's addresses: three lost packets; the next one gets its turn.
+pub const EGRESS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Addresses of a host that are tried, in the order in which the resolver gives them.
+pub const EGRESS_ADDRESSES: usize = 4;
+/// Redirects that are followed, per the Fetch standard.
+pub const EGRESS_REDIRECTS: usize = 20;
+/// Fetches of one invocation at a time; others wait. Some more than a browser allows for one host.
+pub const EGRESS_REQUESTS: usize = 16;
+/// An answer's status line and headers together: four times what web servers send at most.
+pub const EGRESS_HEAD_BYTES: usize = 65_536;
+/// What of an answer is read before it is looked at: room for a head.
+pub const EGRESS_BUFFER_BYTES: usize = 2 * EGRESS_HEAD_BYTES;
+/// The piece by which large answers are counted; the first one of each is free.
+pub const EGRESS_PIECE_BYTES: usize = 65_536;
+/// Pieces of all answers at a time: 64 MiB. Beyond it a large answer fails, and small ones go on.
+pub const EGRESS_PIECES: usize = 1_024;
+/// Placeholders of a request: a name and a password, twice. Each is an event in the audit log.
+pub const USE_ONLY_PER_REQUEST: usize = 4;
