@@ -3,8 +3,8 @@
 use crate::access::{FunctionRun, Globs, Grant, OwnerCaller, Permissions, Right, Scope};
 use crate::limits::REQUEST_ID_BYTES;
 use crate::model::{
-    AccountId, ApiKey, ContentHash, FunctionId, FunctionName, Issue, KeyId, Label, SecretId,
-    SecretName, Timestamp, Version,
+    AccountId, ApiKey, ContentHash, FunctionId, FunctionName, HostName, Issue, KeyId, Label,
+    SecretId, SecretName, Timestamp, Version,
 };
 use data_encoding::BASE64URL_NOPAD;
 use minicbor::{Decode, Encode};
@@ -151,6 +151,22 @@ pub enum Object {
         #[n(2)]
         code_sha256: ContentHash,
     },
+    /// A use-only secret whose value was sent somewhere.
+    #[n(5)]
+    Use {
+        /// Its id.
+        #[n(0)]
+        id: SecretId,
+        /// Its name.
+        #[n(1)]
+        name: SecretName,
+        /// The version.
+        #[n(2)]
+        version: Version,
+        /// To whom.
+        #[n(3)]
+        host: HostName,
+    },
 }
 
 macro_rules! actions {
@@ -210,6 +226,8 @@ actions! {
     FunctionConfirm = 15 "function.confirm",
     /// A value was given to a function.
     SecretRead = 16 "secret.read",
+    /// A use-only value was sent to a host.
+    SecretUse = 17 "secret.use",
 }
 
 impl Action {
@@ -390,7 +408,7 @@ impl Object {
     /// Every id is a name that a secret may have, too: either will do.
     fn is_secret(&self, wanted: &SecretName) -> bool {
         match self {
-            Self::Secret { id, name, version: _ } => {
+            Self::Secret { id, name, version: _ } | Self::Use { id, name, version: _, host: _ } => {
                 name == wanted || wanted.as_str().parse() == Ok(*id)
             }
             Self::Key { .. } | Self::Account { .. } | Self::Function { .. } => false,
@@ -402,7 +420,11 @@ impl Object {
     pub(crate) fn is_within(&self, permissions: Permissions, scope: &Scope) -> bool {
         match (scope, self) {
             (Scope::All, _) => true,
-            (Scope::Names(_), Self::Secret { id: _, name, version: _ }) => scope.reaches(name),
+            (
+                Scope::Names(_),
+                Self::Secret { id: _, name, version: _ }
+                | Self::Use { id: _, name, version: _, host: _ },
+            ) => scope.reaches(name),
             (Scope::Names(_), Self::Key { id: _, name: _, permissions: own, globs }) => {
                 let own_scope = globs.clone().map_or(Scope::All, Scope::Names);
                 own.lie_within(permissions) && own_scope.lies_within(scope)

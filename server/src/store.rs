@@ -19,6 +19,7 @@ mod room;
 mod secrets;
 mod sweep;
 mod upgrade;
+mod uses;
 mod writer;
 
 use self::core::Access;
@@ -39,8 +40,8 @@ use engine::{Changes, Snapshot};
 pub use error::{
     AccountError, AuthError, ClaimAgainError, ConfirmFunctionError, CreateAccountError,
     CreateFunctionError, CreateKeyError, CreateSecretError, DeleteSecretError, FunctionError,
-    FunctionReadError, ReadError, RevokeKeyError, RollbackSecretError, RotateKeyError,
-    StoreFailure, UpdateFunctionError, UpdateSecretError,
+    FunctionReadError, FunctionUseError, ReadError, RevokeKeyError, RollbackSecretError,
+    RotateKeyError, StoreFailure, UpdateFunctionError, UpdateSecretError,
 };
 pub use founding::{ClaimAnswer, CreateError, Founding};
 pub use functions::Invocable;
@@ -53,6 +54,7 @@ use record::SYSTEM;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+pub use uses::SecretUse;
 pub(crate) use writer::Commits;
 pub use writer::StoreStats;
 
@@ -465,6 +467,26 @@ impl Store {
         };
         self.writer.submit(account, write).await?;
         Ok(revealed)
+    }
+
+    /// Gives the newest value of a use-only secret, to be sent to a host in a header: only if the
+    /// secret allows both, and otherwise as [`Store::function_read`] gives one to code.
+    ///
+    /// # Errors
+    /// See [`FunctionUseError`]. `KeyRevoked` also where the key has expired meanwhile.
+    pub async fn function_use(
+        &self,
+        act: Act<FunctionRun>,
+        usage: SecretUse,
+    ) -> Result<Revealed, FunctionUseError> {
+        let opened = self.read(|access, _| uses::value(access, &act, &usage))?;
+        let used = (usage, opened.id, opened.version);
+        let account = act.by.grant().account();
+        let write = move |access: &Access<'_>, changes: &mut Changes| {
+            uses::record(access, changes, &act, used)
+        };
+        self.writer.submit(account, write).await?;
+        Ok(opened)
     }
 
     /// Records that an execution runs: durably, before this answers.

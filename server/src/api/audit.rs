@@ -11,8 +11,8 @@ use crate::audit::{
     Action, Actor, Event, EventFilter, EventPage, EventQuery, Object, PeerAddress, RequestId,
 };
 use crate::model::{
-    AccountId, ContentHash, FunctionId, FunctionName, Issue, KeyId, Label, SecretId, SecretName,
-    Timestamp, Version,
+    AccountId, ContentHash, FunctionId, FunctionName, HostName, Issue, KeyId, Label, SecretId,
+    SecretName, Timestamp, Version,
 };
 use crate::store::{Store, StoreFailure};
 
@@ -58,6 +58,9 @@ enum What<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(test, schema(value_type = Version, required = false))]
         version: Option<Version>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(test, schema(value_type = HostName, required = false))]
+        host: Option<&'e HostName>,
     },
     Key {
         id: KeyId,
@@ -151,7 +154,10 @@ impl<'e> What<'e> {
     fn of(object: &'e Object) -> Self {
         match object {
             Object::Secret { id, name, version } => {
-                What::Secret { id: *id, name, version: *version }
+                What::Secret { id: *id, name, version: *version, host: None }
+            }
+            Object::Use { id, name, version, host } => {
+                What::Secret { id: *id, name, version: Some(*version), host: Some(host) }
             }
             // What it may do is for the store, which decides by it who sees the event.
             Object::Key { id, name, permissions: _, globs: _ } => What::Key { id: *id, name },

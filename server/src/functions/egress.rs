@@ -12,6 +12,7 @@ mod mask;
 mod network;
 mod outgoing;
 mod refusal;
+mod run;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 pub use address::PublicAddress;
 pub use network::{Bytes, Dialer, Network, Pending, Resolver};
 pub use refusal::{Refusal, UseRefused};
+pub use run::RunSecrets;
 pub use target::Target;
 
 use crate::limits;
@@ -43,14 +45,13 @@ pub struct Egress {
     timeout: Duration,
 }
 
-/// What the requests of one invocation may reach. Its requests share it, and so their bound.
+/// What the requests of one invocation may reach. How many of them run at a time is the invocation's
+/// to bound.
 pub struct Rules {
     /// The hosts that the function has declared.
     hosts: Vec<HostName>,
     /// What begins the placeholders of this invocation.
     reference: String,
-    /// Requests under way.
-    places: Semaphore,
 }
 
 /// A use of a use-only secret: what the store checks, records, and gives the value for.
@@ -75,7 +76,7 @@ impl Rules {
     /// reference.
     #[must_use]
     pub fn new(hosts: Vec<HostName>, reference: String) -> Self {
-        Self { hosts, reference, places: Semaphore::new(limits::EGRESS_REQUESTS) }
+        Self { hosts, reference }
     }
 }
 
@@ -100,8 +101,6 @@ impl Egress {
         secrets: &impl UseOnlySecrets,
         request: FetchRequest,
     ) -> Result<FetchResponse, Failure> {
-        // Never closed. Whoever waits here is bounded by the invocation's own time.
-        let _place = rules.places.acquire().await.map_err(|_| Refusal::Busy)?;
         let followed = self.follow(rules, secrets, request);
         let answered = timeout(self.timeout, followed).await;
         Ok(answered.unwrap_or(Err(Refusal::Timeout))?)

@@ -266,6 +266,27 @@ verb_error! {
 }
 
 verb_error! {
+    /// Why a use-only value was not sent.
+    FunctionUseError {
+        /// As of [`FunctionReadError`].
+        #[error("the function may not use this secret")]
+        Denied,
+        /// It may, and there is no such secret, or it has expired.
+        #[error("not found")]
+        NotFound,
+        /// The secret is one that is read.
+        #[error("the secret is not use-only")]
+        Readable,
+        /// The secret does not go to that host.
+        #[error("the secret may not be sent to this host")]
+        Host,
+        /// The secret does not go in that header.
+        #[error("the secret may not be sent in this header")]
+        Header,
+    }
+}
+
+verb_error! {
     /// Why code was not given a value.
     FunctionReadError {
         /// The function does not declare the name, or its code waits for a confirmation, or it has

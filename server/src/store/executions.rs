@@ -19,7 +19,7 @@ use crate::store::secrets;
 use std::sync::Arc;
 
 /// Whether the function still is what was invoked, and may read this name.
-fn check_declares(
+pub(super) fn check_declares(
     access: &Access<'_>,
     account: &AccountKeys,
     run: &FunctionRun,

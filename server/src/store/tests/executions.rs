@@ -14,7 +14,7 @@ use crate::model::{
 const EXECUTE: &[Permission] = &[Permission::Execute];
 
 impl Instance {
-    fn run(&self, by: &Caller, id: FunctionId) -> FunctionRun {
+    pub(super) fn run(&self, by: &Caller, id: FunctionId) -> FunctionRun {
         self.run_at(by, id, 20)
     }
 

@@ -34,6 +34,7 @@ pub(super) fn short(event: &Event) -> (&'static str, &str, Option<u64>) {
         Object::Secret { id: _, name, version } => (name.as_str(), version.map(|it| it.0)),
         Object::Key { name, .. } | Object::Account { name, .. } => (name.as_str(), None),
         Object::Function { name, .. } => (name.as_str(), None),
+        Object::Use { name, version, .. } => (name.as_str(), Some(version.0)),
     };
     (event.action.as_str(), name, version)
 }
