@@ -216,8 +216,6 @@ pub const EGRESS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const EGRESS_ADDRESSES: usize = 4;
 /// Redirects that are followed, per the Fetch standard.
 pub const EGRESS_REDIRECTS: usize = 20;
-/// Fetches of one invocation at a time; others wait. Some more than a browser allows for one host.
-pub const EGRESS_REQUESTS: usize = 16;
 /// An answer's status line and headers together: four times what web servers send at most.
 pub const EGRESS_HEAD_BYTES: usize = 65_536;
 /// What of an answer is read before it is looked at: room for a head.

@@ -15,12 +15,19 @@ const MASK: &[u8] = b"***";
 pub(super) struct Masks(Vec<Zeroizing<Vec<u8>>>);
 
 impl Masks {
-    /// Adds a value as it is, and as base64 and hex of it. In base64 it may stand at any place of a
+    /// Adds a value as it is, as JSON has it, and as base64 and hex of it. In base64 it may stand at any place of a
     /// longer text, `user:value` for one; so what is looked for is what does not depend on the
     /// bytes around it.
     pub(super) fn add(&mut self, value: &SecretValue) {
         let value = value.expose();
         self.0.push(Zeroizing::new(value.to_vec()));
+        // Use-only values are visible ASCII, of which JSON escapes these two.
+        let mut json = Zeroizing::new(Vec::with_capacity(2 * value.len()));
+        for byte in value {
+            json.extend(matches!(byte, b'"' | b'\\').then_some(b'\\'));
+            json.push(*byte);
+        }
+        self.0.push(json);
         for hex in [HEXLOWER, HEXUPPER] {
             self.0.push(Zeroizing::new(hex.encode(value).into_bytes()));
         }
@@ -73,7 +80,7 @@ mod tests {
     use super::*;
     use data_encoding::{BASE64, BASE64URL};
 
-    const VALUE: &str = "sk_live>?0123456789";
+    const VALUE: &str = "sk_live>?\"\\0123456789";
 
     fn mask(text: &str) -> String {
         let mut masks = Masks::default();
@@ -83,10 +90,9 @@ mod tests {
 
     #[test]
     fn each_form_is_found_anywhere() {
-        assert_eq!(
-            mask(&format!("{{\"a\":\"{VALUE}\",\"b\":\"{VALUE}\"}}")),
-            r#"{"a":"***","b":"***"}"#
-        );
+        let json = serde_json::json!({"a": VALUE, "b": [VALUE]}).to_string();
+        assert_eq!(mask(&json), r#"{"a":"***","b":["***"]}"#);
+        assert_eq!(mask(&format!("{VALUE}{VALUE}")), "******");
         assert_eq!(mask(&format!("x{}y", HEXLOWER.encode(VALUE.as_bytes()))), "x***y");
         assert_eq!(mask(&HEXUPPER.encode(VALUE.as_bytes())), "***");
         for around in 0..9 {
