@@ -7,6 +7,7 @@ pub mod seeds;
 
 mod certificates;
 mod der;
+mod egress;
 mod evidence;
 mod files;
 mod requests;
@@ -22,7 +23,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "report", check: evidence::report },
     Target { name: "evidence", check: evidence::document },
     Target { name: "chain", check: evidence::chain },
@@ -42,6 +43,7 @@ pub const TARGETS: [Target; 23] = [
     Target { name: "slots", check: store::slots },
     Target { name: "worker", check: worker::life },
     Target { name: "worker-input", check: worker::told },
+    Target { name: "egress", check: egress::url },
     Target { name: "json", check: requests::json },
     Target { name: "query", check: requests::query },
     Target { name: "texts", check: requests::texts },

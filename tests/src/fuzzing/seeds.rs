@@ -64,6 +64,7 @@ pub fn write(targets: Vec<String>) {
     files(genoa);
     records();
     worker();
+    egress();
     requests();
 }
 
@@ -413,6 +414,24 @@ fn map(fields: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Vec<u8> {
     let fields: Vec<_> =
         fields.into_iter().map(|(key, value)| [number(key), value].concat()).collect();
     [head(5, fields.len() as u64), fields.concat()].concat()
+}
+
+fn egress() {
+    seed("egress", "plain", "https://api.example.com/v1/items?limit=5#top");
+    seed("egress", "names", "HTTPS://BÜCHER.example:443/ä b\0//API.example.com/x\0?y\0../z");
+    seed("egress", "odd-spelling", " https:\\\\%61pi.ex\nample.com\\a\\..\\b'|^`{}\0https:c");
+    for (name, text) in [
+        ("bad-address", "https://0x7f.1/"),
+        ("bad-address-6", "https://[::ffff:127.0.0.1]/"),
+        ("bad-port", "https://api.example.com:8443/"),
+        ("bad-credentials", "https://api.example.com@evil.example/"),
+        ("bad-host", "https://api.example.com.evil.example/"),
+        ("bad-dot", "https://api.example.com./"),
+        ("bad-scheme", "http://api.example.com/"),
+        ("bad-redirect", "https://api.example.com/\0//127.1/"),
+    ] {
+        seed("egress", name, text);
+    }
 }
 
 fn worker() {
