@@ -371,9 +371,13 @@ mod tests {
         let name = SecretName::parse("database-url".to_owned()).unwrap();
         let hash = account.name_index_key(&store, id).hash(&name);
         assert_eq!(HEXLOWER.encode(&hash), VECTORS[6]);
+        let names = account.function_name_index_key(&store, id);
+        assert_eq!(hex(&names.0), VECTORS[7]);
+        let name = FunctionName::parse("database-url".to_owned()).unwrap();
+        assert_eq!(HEXLOWER.encode(&names.hash(&name)), VECTORS[8]);
     }
 
-    const VECTORS: [&str; 7] = [
+    const VECTORS: [&str; 9] = [
         "68947b5156fef395e029f97065f19c26f83f222c78257e9a31b4bc41af517cbc",
         "9f4028b5a320825a33ce2d6d0b254756bd9ca96d79351ba371931af7aa3fa5df",
         "8ec9f20df24285d5fa4f4b524a4328b418c559be5b11bd44fcb501ecf8b33762",
@@ -381,6 +385,8 @@ mod tests {
         "4dbb639db1085e9dc42fc7de018c84f0b5080c19c5f827af823c9593aedf7c1c",
         "840ad1275ce3ed16181a299c41702f3c9eb82066f903355ba2d3b73a47ee4f4d",
         "e024b40229ca45e25bb8e1d52dce3f58e15c5eb202e8a5a20cf435d6303c10fc",
+        "191b6800118c336e5b78ec81f89306ee37b20f622f334133feb3c5bc33b91db0",
+        "661764789bbeb175960cd5ba1bc3a470106cf37c94e3ad58426f510258e42f64",
     ];
 
     #[test]

@@ -95,6 +95,19 @@ fn functions_are_made_changed_listed_and_deleted() {
     c.call("PUT", &target, json!({"code": null})).invalid("code");
     c.call("PUT", &target, json!({"name": "x"})).invalid("name");
 
+    // Code that is no JavaScript changes nothing.
+    let wrong = "async function main() {\n  return 1 +;\n}";
+    for answer in [
+        c.call("POST", PATH, json!({"name": "wrong", "code": wrong})),
+        c.call("PUT", &target, json!({"code": wrong, "timeout": 2})),
+    ] {
+        let error = answer.error(400, "FUNCTION_COMPILE_ERROR");
+        let details = &error["details"];
+        assert_eq!((&details["field"], &details["line"]), (&json!("code"), &json!(2)), "{error}");
+        assert!(details["column"].is_u64() && details["issue"].is_string(), "{error}");
+    }
+    assert_eq!(c.ok("GET", &target, Value::Null), bound);
+
     let listed = c.ok("GET", &format!("{PATH}?limit=1"), Value::Null);
     assert_eq!(listed["pagination"], json!({"total": 2, "limit": 1, "offset": 0}));
     assert_eq!(listed["functions"], json!([bare]));

@@ -40,17 +40,26 @@ struct Entry<'e> {
 /// Who did it.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Actor))]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase")]
 enum Who {
-    Key { id: KeyId },
-    Owner { id: KeyId },
-    Function { id: FunctionId, code_sha256: ContentHash, key: KeyId },
+    Key {
+        id: KeyId,
+    },
+    Owner {
+        id: KeyId,
+    },
+    Function {
+        id: FunctionId,
+        #[serde(rename = "codeSha256")]
+        code_sha256: ContentHash,
+        key: KeyId,
+    },
 }
 
 /// What it was done to, as it was called then.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Object))]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase")]
 enum What<'e> {
     Secret {
         id: SecretId,
@@ -73,6 +82,7 @@ enum What<'e> {
     Function {
         id: FunctionId,
         name: &'e FunctionName,
+        #[serde(rename = "codeSha256")]
         code_sha256: ContentHash,
     },
 }

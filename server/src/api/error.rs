@@ -17,6 +17,13 @@ pub enum ApiError {
         /// The field at fault, where one is.
         field: Option<Field>,
     },
+    /// 400: a function's code is no JavaScript.
+    FunctionCompile {
+        /// One sentence, and where the code is wrong.
+        message: String,
+        /// The same for programs.
+        field: Field,
+    },
     /// 401: no key, or none that is valid. Never says which.
     Unauthorized,
     /// 403: the key is known and the permission missing, or the claimant is not the owner.
@@ -63,6 +70,20 @@ pub struct Field {
     #[serde(rename = "field")]
     name: String,
     issue: String,
+    /// Where the field is code: its line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = u32))]
+    line: Option<u32>,
+    /// The column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = u32))]
+    column: Option<u32>,
+}
+
+impl Field {
+    fn new(name: String, issue: String) -> Self {
+        Field { name, issue, line: None, column: None }
+    }
 }
 
 impl ApiError {
@@ -70,7 +91,15 @@ impl ApiError {
     pub fn field(name: &str, issue: impl Into<String>) -> Self {
         let (name, issue) = (printable(name), issue.into());
         let message = format!("{name}: {issue}").into();
-        ApiError::Invalid { message, field: Some(Field { name, issue }) }
+        ApiError::Invalid { message, field: Some(Field::new(name, issue)) }
+    }
+
+    /// 400 for code that does not compile, by the place that is wrong.
+    pub fn compile(issue: String, line: u32, column: u32) -> Self {
+        let message = format!("code: {issue} (line {line}, column {column})");
+        let (line, column) = (Some(line), Some(column));
+        let field = Field { line, column, ..Field::new("code".to_owned(), issue) };
+        ApiError::FunctionCompile { message, field }
     }
 
     /// 400 for the request as a whole.
@@ -86,7 +115,7 @@ impl ApiError {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            ApiError::Invalid { .. } => StatusCode::BAD_REQUEST,
+            ApiError::Invalid { .. } | ApiError::FunctionCompile { .. } => StatusCode::BAD_REQUEST,
             ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
             ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::UnknownPath | ApiError::NotFound => StatusCode::NOT_FOUND,
@@ -106,6 +135,7 @@ impl ApiError {
     pub fn code(&self) -> &'static str {
         match self {
             ApiError::Invalid { .. } => "INVALID_REQUEST",
+            ApiError::FunctionCompile { .. } => "FUNCTION_COMPILE_ERROR",
             ApiError::Unauthorized => "UNAUTHORIZED",
             ApiError::Forbidden(_) => "FORBIDDEN",
             ApiError::UnknownPath | ApiError::NotFound => "NOT_FOUND",
@@ -128,6 +158,7 @@ impl ApiError {
             | ApiError::Conflict(message)
             | ApiError::Unavailable { message, .. }
             | ApiError::QuotaExceeded(message) => message,
+            ApiError::FunctionCompile { message, .. } => message,
             ApiError::Unauthorized => "A valid API key is required.",
             ApiError::UnknownPath => "There is nothing at this path.",
             ApiError::NotFound => "There is no such object.",
@@ -148,8 +179,9 @@ impl ApiError {
     pub fn body(&self, request_id: &str) -> String {
         let details = match self {
             ApiError::Invalid { field, .. } => field.clone(),
+            ApiError::FunctionCompile { field, .. } => Some(field.clone()),
             ApiError::Unavailable { phase: Some(phase), .. } => {
-                Some(Field { name: "phase".to_owned(), issue: (*phase).to_owned() })
+                Some(Field::new("phase".to_owned(), (*phase).to_owned()))
             }
             _ => None,
         };

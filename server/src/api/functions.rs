@@ -10,9 +10,10 @@ use super::query::Pagination;
 use super::request::Call;
 use super::{Answer, store_failure};
 use crate::access::{Admin, Read, Write};
+use crate::functions::{CheckError, CompileError};
 use crate::limits;
 use crate::model::{
-    ContentHash, Description, EgressHosts, Environment, Field, Function, FunctionChange,
+    AccountId, ContentHash, Description, EgressHosts, Environment, Field, Function, FunctionChange,
     FunctionCode, FunctionId, FunctionName, Memory, NewFunction, SecretNames, Tags, Timeout,
     Timestamp,
 };
@@ -120,6 +121,7 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         tags: set(tags).unwrap_or_default(),
         pin_code: set(pin_code).unwrap_or_default(),
     };
+    check(&call, act.by.account(), &new.code).await?;
     let created = call.serving.store.create_function(act, new).await;
     let function = created.map_err(|error| match error {
         CreateFunctionError::NameTaken => {
@@ -132,6 +134,17 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let answer = Answer::json(StatusCode::CREATED, &Shown::of(&function, None));
     let location = Some(format!("/v1/functions/{}", function.id));
     Ok(Answer { location, ..answer.about(function.id) })
+}
+
+/// Whether the code compiles.
+async fn check(call: &Call<'_>, account: AccountId, code: &FunctionCode) -> Result<(), ApiError> {
+    call.api.functions.check(account, code).await.map_err(|error| match error {
+        CheckError::Syntax(CompileError { message, line, column }) => {
+            ApiError::compile(message, line, column)
+        }
+        CheckError::Busy => ApiError::RateLimited { retry_after_seconds: 1 },
+        CheckError::Unavailable => ApiError::unavailable("No function worker starts."),
+    })
 }
 
 /// `GET /v1/functions/{id}?includeCode=true`
@@ -179,6 +192,9 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
         pin_code,
     };
     let id: FunctionId = call.object()?;
+    if let Some(code) = &change.code {
+        check(&call, act.by.account(), code).await?;
+    }
     let updated = call.serving.store.update_function(act, id, change).await;
     changed(&call, updated)
 }

@@ -25,6 +25,8 @@ pub use schemas::{
 /// Fields that an answer may lack. All others of an answer are always there.
 const MAY_BE_ABSENT: &[(&str, &str)] = &[
     ("Fault", "details"),
+    ("FieldAtFault", "line"),
+    ("FieldAtFault", "column"),
     ("ApiKey", "key"),
     ("Account", "adminKey"),
     ("Function", "code"),
@@ -325,6 +327,7 @@ fn request_id() -> Value {
 fn when(error: &ApiError) -> &'static str {
     match error {
         ApiError::Invalid { .. } => "Malformed, missing or out of range; `details` names the field",
+        ApiError::FunctionCompile { .. } => "As any other 400; or the code is no JavaScript",
         ApiError::Unauthorized => "No key, or one that is unknown, revoked or expired",
         ApiError::Forbidden(_) => "The key may not do this; `message` says what it lacks",
         ApiError::UnknownPath | ApiError::NotFound => "No such object for this key",
@@ -348,7 +351,12 @@ fn failure(error: &ApiError, schemas: &mut Schemas) -> Value {
     };
     let names = own.iter().chain(&EVERY_HEADER).chain(&RATE_HEADERS);
     let headers: Map<_, _> = names.map(|name| header_reference(name)).collect();
-    let code = json!({"properties": {"error": {"properties": {"code": {"enum": [error.code()]}}}}});
+    // One status has one description, whatever its code.
+    let codes = match error {
+        ApiError::FunctionCompile { .. } => vec![ApiError::invalid("").code(), error.code()],
+        _ => vec![error.code()],
+    };
+    let code = json!({"properties": {"error": {"properties": {"code": {"enum": codes}}}}});
     let schema = json!({"allOf": [schemas.of::<Envelope<'_>>(), code]});
     json!({
         "description": when(error), "headers": headers,

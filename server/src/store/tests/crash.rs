@@ -3,6 +3,7 @@
 
 use super::audit::{Contents, audit};
 use super::disk::{Event, Fate, raw_bytes};
+use super::functions::new_function;
 use super::log::whole_log;
 use super::*;
 use crate::seal::tests::GENOA;
@@ -45,14 +46,19 @@ struct Life {
     steps: Vec<Step>,
 }
 
-/// A store's life: creations, updates, rollbacks, reveals and deletions, one by one and many at
-/// once, keys now and then.
+/// A store's life: creations, updates, rollbacks, reveals, reads by a function and deletions, one by
+/// one and many at once, keys now and then.
 fn live(disk: Disk, steps: usize) -> Life {
     let chip = Chip::new(1);
     let (store, claim) = found(&disk, &chip, LIMITS);
     let founded = disk.position();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let admin = runtime.block_on(store.authenticate(&claim.admin_token, at(0))).unwrap();
+    let names: Vec<_> = (0..48).map(|index| format!("name-{index}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let make = store.create_function(act(&admin, 1), new_function("reader", &names));
+    let function = runtime.block_on(make).unwrap().id;
+    let run = store.invocable(admin.grant().unwrap(), function, at(1)).ok().unwrap().run;
     let store = Arc::new(store);
     let mut dice = Dice::new(0x5EED);
     let mut before = audit(&store).unwrap();
@@ -68,11 +74,11 @@ fn live(disk: Disk, steps: usize) -> Life {
                     |values: &BTreeMap<u64, String>| Version(*values.keys().next().unwrap());
                 let existing = before.get(&name).map(|(id, _, values)| (*id, oldest(values)));
                 let (store, disk, admin) = (Arc::clone(&store), life.disk.clone(), admin.clone());
-                let choice = dice.below(5);
+                let (choice, run) = (dice.below(6), run.clone());
                 let request = format!("{round}-{index}");
                 runtime.spawn(async move {
                     let from = origin(&request);
-                    write(&store, (&admin, from), &name, existing, choice, &text).await;
+                    write(&store, (&admin, from, run), &name, existing, choice, &text).await;
                     (name, (disk.position(), request))
                 })
             })
@@ -92,7 +98,7 @@ fn live(disk: Disk, steps: usize) -> Life {
 
 async fn write(
     store: &Store,
-    (admin, origin): (&Caller, Origin),
+    (admin, origin, run): (&Caller, Origin, FunctionRun),
     name: &str,
     existing: Option<(SecretId, Version)>,
     choice: usize,
@@ -113,6 +119,10 @@ async fn write(
         }
         (Some((id, _)), 2) => {
             store.reveal(by(admin, origin), id, None).await.ok().unwrap();
+        }
+        (Some(_), 3) => {
+            let act = Act { by: run, origin, now: at(2) };
+            store.function_read(act, &super::name(name)).await.ok().unwrap();
         }
         (Some((id, _)), _) => {
             store.update_secret(by(admin, origin), id, new_value(text), None).await.unwrap();

@@ -138,6 +138,117 @@ fn what_was_invoked_has_to_stand_at_each_read() {
     audit(instance.store()).unwrap();
 }
 
+/// What `function_read` does after it has opened a value: all is looked at again.
+#[test]
+fn no_value_is_given_once_anything_that_it_was_opened_for_is_gone() {
+    let instance = Instance::new();
+    let id = instance.create("s", "v").unwrap().id;
+    let (key, invoker) = instance.key(EXECUTE, Scope::All);
+    let admin = &instance.admin;
+    let function = instance.make(admin, pinned("a", &["s"])).unwrap().id;
+    let run = instance.run(&invoker, function);
+    let told = instance.log().len();
+    let record = |secret: SecretId, version, seconds| {
+        let act = Act { by: run.clone(), origin: origin("r"), now: at(seconds) };
+        let read = (secret, name("s"), Version(version));
+        let write = move |access: &Access<'_>, changes: &mut Changes| {
+            super::super::executions::read(access, changes, &act, read)
+        };
+        instance.wait(instance.store().writer.submit(instance.claim.account, write))
+    };
+    let (denied, missing) = (Err(FunctionReadError::Denied), Err(FunctionReadError::NotFound));
+    assert_eq!(record(id, 1, 21), Ok(()));
+    for text in ["w", "x", "y"] {
+        instance.update(id, new_value(text)).unwrap();
+    }
+    assert_eq!(record(id, 1, 21), missing, "three are kept");
+    instance.update(id, Change { expires_at: Field::Set(at(22)), ..no_change() }).unwrap();
+    assert_eq!((record(id, 4, 21), record(id, 4, 22)), (Ok(()), missing.clone()));
+    instance.change(admin, function, new_code("two()")).unwrap();
+    assert_eq!(record(id, 4, 21), denied, "other code");
+    instance.change(admin, function, new_code("async function main() {}")).unwrap();
+    assert_eq!(record(id, 4, 21), Ok(()), "the same again, which is confirmed");
+    instance.bind(admin, function, &["t"]).unwrap();
+    assert_eq!(record(id, 4, 21), denied, "another name");
+    instance.bind(admin, function, &["s"]).unwrap();
+    assert_eq!(record(id, 4, 21), denied, "a name that came without a confirmation");
+    instance.confirm(admin, function, "async function main() {}").unwrap();
+    assert_eq!(record(id, 4, 21), Ok(()));
+    // Another secret of that name is another secret.
+    instance.delete(id).unwrap();
+    assert_eq!(record(id, 4, 21), missing);
+    let other = instance.create("s", "v").unwrap().id;
+    assert_eq!((record(id, 1, 21), record(other, 1, 21)), (missing, Ok(())));
+    instance.wait(instance.store().revoke_key(instance.act(1), key.id)).unwrap();
+    let revoked = Err(FunctionReadError::Store(StoreFailure::KeyRevoked));
+    assert_eq!(record(other, 1, 21), revoked);
+    let log = instance.log();
+    let reads = log[told..].iter().filter(|event| short(event).0 == "secret.read").count();
+    assert_eq!(reads, 5);
+}
+
+#[test]
+fn reads_that_race_a_change_of_code_are_told_of_before_it() {
+    for _ in 0..10 {
+        let mut instance = Instance::new();
+        instance.create("s", "v").unwrap();
+        let function = instance.make(&instance.admin, new_function("a", &["s"])).unwrap().id;
+        let run = instance.run(&instance.admin, function);
+        let outcomes = instance.race(60, |store, caller, index| {
+            let run = run.clone();
+            async move {
+                if index == 30 {
+                    let change = new_code("two()");
+                    store.update_function(act(&caller, 1), function, change).await.unwrap();
+                    return false;
+                }
+                let act = Act { by: run, origin: origin("r"), now: at(21) };
+                store.function_read(act, &name("s")).await.is_ok()
+            }
+        });
+        let given = outcomes.into_iter().filter(|given| *given).count();
+        let log = instance.log();
+        let (last, before) = log.split_last().unwrap();
+        assert_eq!((short(last).0, before.len()), ("function.update", 2 + given));
+    }
+}
+
+#[test]
+fn a_failing_disk_gives_no_value_to_code() {
+    for operations in 0..6 {
+        let mut instance = Instance::new();
+        instance.create("s", "v").unwrap();
+        let function = instance.make(&instance.admin, new_function("a", &["s"])).unwrap().id;
+        let run = instance.run(&instance.admin, function);
+        instance.disk.fail_after(operations);
+        let mut given = 0;
+        let refused = loop {
+            match instance.given(&run, "s") {
+                Ok(_) => given += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(refused, FunctionReadError::Store(StoreFailure::Unavailable));
+        instance.disk.repair();
+        instance.reopen();
+        let told = instance.log().len() - 2;
+        assert!(told == given || told == given + 1, "{told} of {given}");
+    }
+}
+
+#[test]
+fn use_only_secrets_are_not_read() {
+    let instance = Instance::new();
+    let hosts = vec![crate::model::HostName::parse("api.example.com".to_owned()).unwrap()];
+    let header = crate::model::HeaderName::parse("Authorization".to_owned()).unwrap();
+    let use_only = Some(crate::model::UseOnly::new(hosts, header).unwrap());
+    let new = NewSecret { use_only, ..new_secret("s", "a value that nobody reads") };
+    instance.wait(instance.store().create_secret(instance.act(1), new)).unwrap();
+    let function = instance.make(&instance.admin, new_function("a", &["s"])).unwrap().id;
+    let run = instance.run(&instance.admin, function);
+    assert_eq!(instance.given(&run, "s"), Err(FunctionReadError::Denied));
+}
+
 #[test]
 fn a_full_log_stops_reads() {
     let instance = Instance::new();

@@ -3,6 +3,8 @@
 use super::super::engine::{Changes, Commit, Engine};
 use super::super::record::{header_key, slots_key};
 use super::super::room;
+use super::executions::failed;
+use super::functions::new_function;
 use super::*;
 use neo_secrets_attestation::tcb::Tcb;
 use redb::backends::FileBackend;
@@ -303,6 +305,14 @@ fn the_file_shows_no_name_value_description_or_key() {
     let (key, token) = folder.runtime.block_on(store.create_key(act(&admin, 2), new)).unwrap();
     folder.runtime.block_on(store.delete_secret(act(&admin, 5), id)).unwrap();
     let public_keys = store.instance_keys();
+    let function = NewFunction {
+        code: FunctionCode::parse("// needle-code".to_owned()).unwrap(),
+        ..new_function("needle-function", &["needle-name"])
+    };
+    let made = folder.runtime.block_on(store.create_function(act(&admin, 2), function)).unwrap();
+    let run = store.invocable(admin.grant().unwrap(), made.id, at(2)).ok().unwrap().run;
+    let end = store.end_execution(run, at(2), failed("needle-error"));
+    folder.runtime.block_on(end).unwrap();
     let mut needles: Vec<Vec<u8>> = ["needle", "the-first-account", "admin", "owner"]
         .iter()
         .map(|text| text.as_bytes().to_vec())
