@@ -23,7 +23,7 @@ impl World<'_> {
             let account = &self.accounts[by.0];
             match () {
                 () if !key.is_within(&account.keys[by.1]) => Err(model::FORBIDDEN),
-                () if account.is_full(2, 1) || account.log_is_full() => Err(model::FULL),
+                () if account.is_full(2, 1) || account.log_is_full_for_keys() => Err(model::FULL),
                 () => Ok(by),
             }
         });
@@ -75,7 +75,7 @@ impl World<'_> {
             let last = account.keys[number].is_lasting_admin() && account.has_one_lasting_admin();
             match () {
                 () if last && overlap < 300 => Err(model::CONFLICT),
-                () if account.log_is_full() => Err(model::FULL),
+                () if account.log_is_full_for_keys() => Err(model::FULL),
                 () => Ok((by, number)),
             }
         });

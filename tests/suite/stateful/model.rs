@@ -20,6 +20,8 @@ pub const VERSIONS_KEPT: usize = 3;
 /// What an account may have unless the owner says otherwise; in the order of [`QUOTAS`].
 pub const DEFAULTS: [u64; 5] = [4, 65_536, 7, 40, 3];
 pub const QUOTAS: [&str; 5] = ["secrets", "valueBytes", "apiKeys", "auditEvents", "functions"];
+/// Events of issued and rotated keys that a full log still takes.
+const KEY_EVENTS_BEYOND: u64 = 1_000;
 pub const NAMES: [&str; 5] = ["db-1", "db-2", "web-1", "web-2", "db"];
 /// Sets of permissions, in the order in which they are shown.
 pub const PERMISSIONS: [&[&str]; 6] =
@@ -194,6 +196,11 @@ impl Account {
     /// Whether no act can be told of that does not end something.
     pub fn log_is_full(&self) -> bool {
         self.is_full(3, 1)
+    }
+
+    /// Whether not even the issuing or rotation of a key can be told of.
+    pub fn log_is_full_for_keys(&self) -> bool {
+        self.used()[3] >= self.quota(3).saturating_add(KEY_EVENTS_BEYOND)
     }
 
     pub fn has_one_lasting_admin(&self) -> bool {
