@@ -18,8 +18,8 @@ pub const CRL_FILE_BYTES: u64 = 65_536;
 
 // Requests.
 
-/// Body limit of the API contract. The largest legitimate body is a 64 KiB value, every byte of it
-/// escaped to six: 384 KiB.
+/// Body limit of the API contract. The largest legitimate bodies are a 64 KiB value, every byte of
+/// it escaped to six: 384 KiB; and 256 KiB of code with an environment of 64 KiB, mostly unescaped.
 pub const BODY_BYTES: usize = 1_048_576;
 /// All bodies at a time that are on their way or being answered, without the first
 /// [`SMALL_BODY_BYTES`] of each: beyond it such a body is 503.
@@ -37,8 +37,8 @@ pub const UPLOADED_CERTIFICATE_BYTES: usize = 3_900;
 pub const UPLOADED_CRL_BYTES: usize = 11_700;
 /// A secret with tags is an object in an object; a list of permissions is a list in an object.
 pub const JSON_DEPTH: usize = 4;
-/// Members of one object or list of a body. Tags, the largest, may have 20; each name is compared
-/// with all before it, so a body full of objects of 1,000 would cost 0.2 s.
+/// Members of one object or list of a body. A function's secrets, the largest, may be 100; each name
+/// is compared with all before it, so a body full of objects of 1,000 would cost 0.2 s.
 pub const JSON_MEMBERS: usize = 100;
 /// How much of a caller's own word (an unknown field's name) an error message repeats.
 pub const ECHO_CHARACTERS: usize = 64;

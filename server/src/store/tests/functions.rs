@@ -5,6 +5,8 @@ use super::log::{query, short};
 use super::*;
 use crate::audit::{Action, Actor, Object};
 use crate::model::{EgressHosts, Environment, FunctionName, Memory, Timeout};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -352,4 +354,138 @@ fn no_more_functions_than_the_quota_at_once() {
     let over = instance.make(&instance.admin, new_function("too-many", &[])).unwrap_err();
     assert_eq!(over, refused);
     audit(instance.store()).unwrap();
+}
+
+/// One change of a function, or a confirmation of the code that it has.
+#[derive(Clone, Debug)]
+struct Step {
+    caller: usize,
+    code: Option<usize>,
+    secrets: Option<BTreeSet<&'static str>>,
+    environment: bool,
+    egress: bool,
+    pin: Option<bool>,
+    confirms: bool,
+}
+
+/// What the rule of API.md makes of one function.
+struct Rule {
+    code: usize,
+    names: BTreeSet<&'static str>,
+    pinned: bool,
+    /// Code that was confirmed by somebody who reaches all the names.
+    vouched: Option<usize>,
+}
+
+const NAMES: [&str; 3] = ["db-1", "db-2", "web"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let names = proptest::sample::subsequence(NAMES.to_vec(), 0..=3);
+    let names = names.prop_map(|names| names.into_iter().collect());
+    let code = proptest::option::of(0..3_usize);
+    let pin = proptest::option::of(any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), pin, any::<bool>());
+    // Most changes are of one thing.
+    let which = (any::<bool>(), any::<bool>());
+    (0..3_usize, code, proptest::option::of(names), flags, which).prop_map(
+        |(caller, code, secrets, (environment, egress, pin, confirms), (few, first))| {
+            let all = Step { caller, code, secrets, environment, egress, pin, confirms };
+            match (few, first) {
+                (false, _) => all,
+                (true, true) => Step { environment: false, egress: false, pin: None, ..all },
+                (true, false) => Step { secrets: None, environment: false, egress: false, ..all },
+            }
+        },
+    )
+}
+
+impl Rule {
+    /// Whether a caller may decide which code reads these names.
+    fn binds(caller: usize, names: &BTreeSet<&str>) -> Option<Result<(), UpdateFunctionError>> {
+        let reaches = |name: &&str| caller == 0 || name.starts_with("db-");
+        let verdict = match caller {
+            2 => Err(UpdateFunctionError::NeedsAdmin),
+            _ if names.iter().all(reaches) => Ok(()),
+            _ => Err(UpdateFunctionError::OutsideScope),
+        };
+        (!names.is_empty()).then_some(verdict)
+    }
+
+    fn change(&mut self, step: &Step) -> Result<(), UpdateFunctionError> {
+        let names = step.secrets.clone().unwrap_or_else(|| self.names.clone());
+        let all = self.names.union(&names).copied().collect();
+        let decides = (step.code.is_some() && !self.pinned)
+            || step.secrets.is_some()
+            || step.environment
+            || step.egress
+            || step.pin.is_some();
+        let binds = Self::binds(step.caller, &all);
+        if decides && let Some(verdict) = &binds {
+            verdict.clone()?;
+        }
+        self.code = step.code.unwrap_or(self.code);
+        let was_pinned = self.pinned;
+        self.pinned = step.pin.unwrap_or(was_pinned);
+        let adds = !names.is_subset(&self.names);
+        self.names = names;
+        let confirms = step.caller < 2 && binds.is_none_or(|verdict| verdict.is_ok());
+        self.vouched = match (was_pinned, self.pinned) {
+            (_, false) => None,
+            (true, true) => self.vouched.filter(|_| !adds),
+            (false, true) => Some(self.code).filter(|_| confirms),
+        };
+        Ok(())
+    }
+
+    fn is_confirmed(&self) -> bool {
+        self.vouched == Some(self.code)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// However it is changed and by whom, code reads only what who could read it has let it read.
+    #[test]
+    fn every_change_is_as_the_rule_says(steps in proptest::collection::vec(step(), 1..16)) {
+        let instance = Instance::new();
+        let (_, narrow) = instance.key(ADMIN, globs(&["db-*"]));
+        let (_, writer) = instance.key(WRITE, Scope::All);
+        let callers = [&instance.admin, &narrow, &writer];
+        let text = |number: usize| format!("code{number}()");
+        let new = NewFunction { code: code(&text(0)), ..new_function("f", &[]) };
+        let id = instance.make(&instance.admin, new).unwrap().id;
+        let mut rule = Rule { code: 0, names: BTreeSet::new(), pinned: false, vouched: None };
+        for step in steps {
+            let by = callers[step.caller];
+            let listed = |all: &BTreeSet<&str>| names(&all.iter().copied().collect::<Vec<_>>());
+            let change = FunctionChange {
+                code: step.code.map(|number| code(&text(number))),
+                secrets: step.secrets.as_ref().map_or(Field::Keep, |all| Field::Set(listed(all))),
+                environment: if step.environment { Field::Clear } else { Field::Keep },
+                egress: if step.egress { Field::Clear } else { Field::Keep },
+                pin_code: step.pin.map_or(Field::Keep, Field::Set),
+                ..keep()
+            };
+            let changed = instance.change(by, id, change).map(|_| ());
+            prop_assert_eq!(changed, rule.change(&step), "{:?}", step);
+            if step.confirms && step.caller < 2 {
+                let confirmed = instance.confirm(by, id, &text(rule.code)).map(|_| ());
+                let reaches = Rule::binds(step.caller, &rule.names).is_none_or(|it| it.is_ok());
+                let expected = match (reaches, rule.pinned) {
+                    (false, _) => Err(ConfirmFunctionError::OutsideScope),
+                    (true, false) => Err(ConfirmFunctionError::NotPinned),
+                    (true, true) => Ok(()),
+                };
+                prop_assert_eq!(&confirmed, &expected);
+                if confirmed.is_ok() {
+                    rule.vouched = Some(rule.code);
+                }
+            }
+            let now = instance.store().function(&instance.grant(), id).unwrap();
+            prop_assert_eq!(&now.secrets, &listed(&rule.names));
+            prop_assert_eq!(now.is_confirmed(), rule.is_confirmed(), "{:?}", step);
+        }
+        audit(instance.store()).unwrap();
+    }
 }
