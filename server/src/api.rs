@@ -12,6 +12,7 @@ mod executions;
 mod fields;
 mod functions;
 mod health;
+mod invoke;
 pub(crate) mod json;
 mod keys;
 mod limiter;
@@ -358,6 +359,9 @@ fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpRespo
                 }
                 ApiError::RateLimited { retry_after_seconds } => {
                     response.insert_header((header::RETRY_AFTER, *retry_after_seconds));
+                }
+                ApiError::Busy => {
+                    response.insert_header((header::RETRY_AFTER, 1));
                 }
                 ApiError::Unauthorized => {
                     response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));

@@ -1,10 +1,9 @@
 //! Functions: what runs them. Workers in processes of their own, the turns of accounts, and what an
 //! invocation's code may ask for. `worker/README.md` specifies the workers.
 
-#![allow(dead_code, reason = "no route invokes functions yet")]
-
 mod counters;
 pub mod egress;
+mod execution;
 mod invocation;
 mod link;
 mod mask;
@@ -16,18 +15,19 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use neo_secrets_worker_protocol::{
     CompileError, Failure, FetchRequest, FetchResponse, Level, SecretText, Thrown,
 };
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 pub use counters::Ended;
 use counters::{Counters, State};
+pub use execution::{ExecuteError, Executed, Invocation};
 pub use mask::Mask;
 pub use pool::CodeKey;
 use pool::{LoadError, Pool};
@@ -48,6 +48,8 @@ pub struct Functions {
     counters: Arc<Counters>,
     /// What is under way in [`Functions::spawn`].
     works: watch::Sender<usize>,
+    /// Room for records that wait for the disk, in bytes.
+    records: Arc<Semaphore>,
     /// Whether the server ends.
     ends: watch::Sender<bool>,
 }
@@ -83,12 +85,16 @@ pub struct Job {
     /// The execution's id.
     pub execution: String,
     /// When it began.
-    pub started_at: Timestamp,
+    pub began: Began,
     /// How long it may run.
     pub timeout: Duration,
     /// How much memory its engine may take.
     pub memory_mib: u32,
 }
+
+/// When something began, by the host's clock, and by one that never goes backwards.
+#[derive(Clone, Copy, Debug)]
+pub struct Began(Timestamp, Instant);
 
 /// What the code of one invocation asks of the server.
 pub trait Host: Send + Sync + 'static {
@@ -169,9 +175,9 @@ pub enum CheckError {
     /// It is no JavaScript.
     Syntax(CompileError),
     /// See [`Busy`].
-    Busy,
+    Busy(Busy),
     /// See [`Unavailable`].
-    Unavailable,
+    Unavailable(Unavailable),
 }
 
 impl Functions {
@@ -190,6 +196,7 @@ impl Functions {
             share: Share::new(room),
             counters,
             works: watch::Sender::new(0),
+            records: Arc::new(Semaphore::new(limits::RECORDS_WAITING_BYTES)),
             ends: watch::Sender::new(false),
         }))
     }
@@ -200,19 +207,18 @@ impl Functions {
     /// [`CheckError`]
     pub async fn check(&self, account: AccountId, code: &FunctionCode) -> Result<(), CheckError> {
         let place = self.place(account, limits::CHECK_MEMORY_MIB, code.as_str().len());
-        let turn = self.turn(place.map_err(|Busy| CheckError::Busy)?).await;
-        let turn = turn.map_err(|Busy| CheckError::Busy)?;
+        let turn = self.turn(place.map_err(CheckError::Busy)?).await.map_err(CheckError::Busy)?;
         let (pool, code) = (self.pool.clone(), code.clone());
         let checked = self.spawn(async move {
             let _until_it_ends = turn;
-            let mut worker = pool.unseen().await.map_err(|Unavailable| CheckError::Unavailable)?;
+            let mut worker = pool.unseen().await.map_err(CheckError::Unavailable)?;
             match worker.load(code.as_str()).await {
                 Loaded::Ok => Ok(()),
                 Loaded::CompileError(error) => Err(CheckError::Syntax(error)),
-                Loaded::Broken => Err(CheckError::Unavailable),
+                Loaded::Broken => Err(CheckError::Unavailable(Unavailable)),
             }
         });
-        checked.await.unwrap_or(Err(CheckError::Unavailable))
+        checked.await.unwrap_or(Err(CheckError::Unavailable(Unavailable)))
     }
 
     /// A place in the account's queue, for an invocation with so much memory that holds so many
@@ -310,6 +316,24 @@ impl Functions {
     /// Writes the metrics.
     pub fn write(&self, text: &mut Text) {
         self.counters.write(text, self.share.numbers());
+    }
+}
+
+impl Began {
+    /// At this moment, which the host's clock calls so.
+    pub fn at_this_moment(now: Timestamp) -> Self {
+        Self(now, Instant::now())
+    }
+
+    /// When it began.
+    pub fn at(self) -> Timestamp {
+        self.0
+    }
+
+    /// What time it is, by how long it has been.
+    pub fn now(self) -> Timestamp {
+        let ms = u64::try_from(self.1.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_unix_millis(self.0.unix_millis().saturating_add(ms))
     }
 }
 

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use neo_secrets_attestation::binding::{ReportData, instance_message};
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::StoreId;
+use neo_secrets_attestation::receipt::Receipt;
 use openssl::pkey::{Id, PKey, Private};
 use sha2::{Sha256, Sha512};
 
@@ -314,6 +315,13 @@ impl SigningKey {
     pub(crate) fn public(&self) -> PublicKey {
         self.public
     }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
+        let mut signature = [0; 64];
+        openssl::sign::Signer::new_without_digest(&self.pair)?
+            .sign_oneshot(&mut signature, message)?;
+        Ok(Signature(signature))
+    }
 }
 
 /// The instance's three keys, one per use; each signs only what its own verb says.
@@ -331,10 +339,12 @@ impl SigningKeys {
 
     /// The instance key's signature over one batch's REPORT_DATA (SPEC.md §4).
     pub(crate) fn sign_evidence(&self, report_data: &ReportData) -> Result<Signature, CryptoError> {
-        let mut signature = [0; 64];
-        openssl::sign::Signer::new_without_digest(&self.instance.pair)?
-            .sign_oneshot(&mut signature, &instance_message(report_data))?;
-        Ok(Signature(signature))
+        self.instance.sign(&instance_message(report_data))
+    }
+
+    /// The receipt key's signature over a receipt (SPEC.md §9).
+    pub(crate) fn sign_receipt(&self, receipt: &Receipt) -> Result<Signature, CryptoError> {
+        self.receipt.sign(&receipt.message())
     }
 }
 

@@ -205,6 +205,11 @@ pub const IDLE_WORKER_TIME: Duration = Duration::from_secs(300);
 pub const FUNCTION_REACTORS: usize = 4;
 /// How long the end waits for workers that were killed.
 pub const WORKERS_END_TIMEOUT: Duration = Duration::from_millis(500);
+/// Records of executions that wait for the disk while their callers have their answers; beyond it the
+/// next caller waits too. Some 4,000 small ones, or a dozen of the largest.
+pub const RECORDS_WAITING_BYTES: usize = 16 * 1_048_576;
+/// What a record takes beside its result and its log.
+pub const SMALL_RECORD_BYTES: usize = 4_096;
 
 // What functions fetch. The messages to and from the worker have bounds of their own.
 

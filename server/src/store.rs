@@ -49,6 +49,7 @@ pub(crate) use header::Header;
 use neo_secrets_attestation::binding::ReportData;
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::StoreId;
+use neo_secrets_attestation::receipt::Receipt;
 pub use opening::{ClosedStore, Found, OpenError, StillSealed, Unsealed};
 use record::SYSTEM;
 use std::path::PathBuf;
@@ -86,7 +87,7 @@ pub struct InstanceKeys {
     pub instance: PublicKey,
     /// Will sign the log's notes.
     pub log: PublicKey,
-    /// Will sign receipts.
+    /// Signs receipts.
     pub receipt: PublicKey,
 }
 
@@ -138,6 +139,14 @@ impl Store {
     /// `Unavailable` where OpenSSL fails.
     pub fn sign_evidence(&self, report_data: &ReportData) -> Result<Signature, StoreFailure> {
         Ok(self.writer.shared.core.signing.sign_evidence(report_data)?)
+    }
+
+    /// The instance's signature over what one execution came to.
+    ///
+    /// # Errors
+    /// `Unavailable` where OpenSSL fails.
+    pub fn sign_receipt(&self, receipt: &Receipt) -> Result<Signature, StoreFailure> {
+        Ok(self.writer.shared.core.signing.sign_receipt(receipt)?)
     }
 
     /// Fresh tokens for the owner who claimed, as long as none of the first ones was used. The name

@@ -74,7 +74,12 @@ impl Home {
 
     /// The command that starts the server.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(program("neo-secretsd-simulated"));
+        self.command_of(&program("neo-secretsd-simulated"))
+    }
+
+    /// The command that starts this one.
+    fn command_of(&self, server: &Path) -> Command {
+        let mut command = Command::new(server);
         command.arg("--config").arg(self.path("config.toml"));
         command.arg("--data").arg(self.path("data"));
         command.arg("--chip").arg(self.path("chip"));
@@ -95,8 +100,13 @@ impl Home {
 
     /// Starts it with more arguments, and waits until it listens.
     pub fn start_with(&self, arguments: &[&str]) -> Appliance<'_> {
+        self.start_program(&program("neo-secretsd-simulated"), arguments)
+    }
+
+    /// As [`Home::start_with`], of a server that lies elsewhere.
+    pub fn start_program(&self, server: &Path, arguments: &[&str]) -> Appliance<'_> {
         let log = std::fs::File::create(self.path("server.log")).unwrap();
-        let mut child = self.command().args(arguments).stderr(log).spawn().unwrap();
+        let mut child = self.command_of(server).args(arguments).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().strip_prefix("listening ").unwrap_or_else(|| {

@@ -95,6 +95,7 @@ fn requests(operation: &str) -> Vec<Request> {
         "SetFunctionSecrets" => body(json!({"secrets": []})),
         // The hash of code that it has not, which is 409 where the function is.
         "ConfirmFunction" => body(json!({"codeSha256": "0".repeat(64)})),
+        "InvokeFunction" => body(json!({"params": {"a": 1}})),
         "ListFunctions" | "ListExecutions" => {
             vec![("?limit=100", "", None), ("?offset=1", "", None)]
         }

@@ -18,6 +18,7 @@ mod footprint;
 mod functions;
 mod fuzz;
 mod input;
+mod invocations;
 mod isolation;
 mod keys;
 mod metrics;

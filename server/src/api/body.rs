@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
-use super::json::Object;
+use super::json::{Object, RawObject};
 use super::request;
 use crate::limits;
 
@@ -61,6 +61,22 @@ impl Body {
     /// # Errors
     /// 415, 413, 400
     pub async fn json(&mut self, known: &[&str], bytes_max: usize) -> Result<Object, ApiError> {
+        Object::parse(&*self.json_bytes(bytes_max).await?, known)
+    }
+
+    /// As [`Body::json`]; the fields may hold whatever JSON there is.
+    ///
+    /// # Errors
+    /// 415, 413, 400
+    pub async fn raw_json(
+        &mut self,
+        known: &[&str],
+        bytes_max: usize,
+    ) -> Result<RawObject, ApiError> {
+        RawObject::parse(&*self.json_bytes(bytes_max).await?, known)
+    }
+
+    async fn json_bytes(&mut self, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         if self.is_endless {
             return Err(ApiError::invalid("A request to change protocols has no body here."));
         }
@@ -68,7 +84,7 @@ impl Body {
         if !self.is_json && !bytes.is_empty() {
             return Err(ApiError::UnsupportedMediaType);
         }
-        Object::parse(&bytes, known)
+        Ok(bytes)
     }
 
     /// Makes sure that there is no body.

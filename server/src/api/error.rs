@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 
 use super::text::printable;
+use crate::model::{ExecutionFault, ExecutionId};
 
 /// A failed call. The message is written for the caller: it names no internals.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,13 +17,6 @@ pub enum ApiError {
         message: Cow<'static, str>,
         /// The field at fault, where one is.
         field: Option<Field>,
-    },
-    /// 400: a function's code is no JavaScript.
-    FunctionCompile {
-        /// One sentence, and where the code is wrong.
-        message: String,
-        /// The same for programs.
-        field: Field,
     },
     /// 401: no key, or none that is valid. Never says which.
     Unauthorized,
@@ -45,6 +39,36 @@ pub enum ApiError {
     PayloadTooLarge,
     /// 415.
     UnsupportedMediaType,
+    /// 400: code whose syntax is wrong.
+    FunctionCompile {
+        /// What is wrong, and where.
+        message: String,
+        /// What is wrong.
+        issue: String,
+        /// From 1.
+        line: u32,
+        /// From 1.
+        column: u32,
+    },
+    /// 400: an execution took more memory than its function has.
+    MemoryLimitExceeded {
+        /// Its record.
+        execution: ExecutionId,
+    },
+    /// 429: all workers are at work, and the account has its share of the queue.
+    Busy,
+    /// 500: a function's code threw, or its worker was lost.
+    ExecutionFailed {
+        /// What it threw.
+        fault: Box<ExecutionFault>,
+        /// Its record.
+        execution: ExecutionId,
+    },
+    /// 504: an execution took longer than its function may.
+    ExecutionTimeout {
+        /// Its record.
+        execution: ExecutionId,
+    },
     /// 429.
     RateLimited {
         /// Value of `Retry-After`, in seconds.
@@ -70,20 +94,6 @@ pub struct Field {
     #[serde(rename = "field")]
     name: String,
     issue: String,
-    /// Where the field is code: its line, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(value_type = u32))]
-    line: Option<u32>,
-    /// The column, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(value_type = u32))]
-    column: Option<u32>,
-}
-
-impl Field {
-    fn new(name: String, issue: String) -> Self {
-        Field { name, issue, line: None, column: None }
-    }
 }
 
 impl ApiError {
@@ -91,15 +101,13 @@ impl ApiError {
     pub fn field(name: &str, issue: impl Into<String>) -> Self {
         let (name, issue) = (printable(name), issue.into());
         let message = format!("{name}: {issue}").into();
-        ApiError::Invalid { message, field: Some(Field::new(name, issue)) }
+        ApiError::Invalid { message, field: Some(Field { name, issue }) }
     }
 
-    /// 400 for code that does not compile, by the place that is wrong.
+    /// 400 for code that does not compile, by the place that is wrong: line and column, from 1.
     pub fn compile(issue: String, line: u32, column: u32) -> Self {
         let message = format!("code: {issue} (line {line}, column {column})");
-        let (line, column) = (Some(line), Some(column));
-        let field = Field { line, column, ..Field::new("code".to_owned(), issue) };
-        ApiError::FunctionCompile { message, field }
+        ApiError::FunctionCompile { message, issue, line, column }
     }
 
     /// 400 for the request as a whole.
@@ -115,7 +123,9 @@ impl ApiError {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            ApiError::Invalid { .. } | ApiError::FunctionCompile { .. } => StatusCode::BAD_REQUEST,
+            ApiError::Invalid { .. }
+            | ApiError::FunctionCompile { .. }
+            | ApiError::MemoryLimitExceeded { .. } => StatusCode::BAD_REQUEST,
             ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
             ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::UnknownPath | ApiError::NotFound => StatusCode::NOT_FOUND,
@@ -124,8 +134,11 @@ impl ApiError {
             ApiError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             ApiError::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ApiError::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::RateLimited { .. } | ApiError::Busy => StatusCode::TOO_MANY_REQUESTS,
+            ApiError::Internal | ApiError::ExecutionFailed { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            ApiError::ExecutionTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             ApiError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::QuotaExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
         }
@@ -135,7 +148,6 @@ impl ApiError {
     pub fn code(&self) -> &'static str {
         match self {
             ApiError::Invalid { .. } => "INVALID_REQUEST",
-            ApiError::FunctionCompile { .. } => "FUNCTION_COMPILE_ERROR",
             ApiError::Unauthorized => "UNAUTHORIZED",
             ApiError::Forbidden(_) => "FORBIDDEN",
             ApiError::UnknownPath | ApiError::NotFound => "NOT_FOUND",
@@ -144,7 +156,11 @@ impl ApiError {
             ApiError::PreconditionFailed => "PRECONDITION_FAILED",
             ApiError::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             ApiError::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
-            ApiError::RateLimited { .. } => "RATE_LIMIT_EXCEEDED",
+            ApiError::RateLimited { .. } | ApiError::Busy => "RATE_LIMIT_EXCEEDED",
+            ApiError::FunctionCompile { .. } => "FUNCTION_COMPILE_ERROR",
+            ApiError::MemoryLimitExceeded { .. } => "MEMORY_LIMIT_EXCEEDED",
+            ApiError::ExecutionFailed { .. } => "EXECUTION_ERROR",
+            ApiError::ExecutionTimeout { .. } => "EXECUTION_TIMEOUT",
             ApiError::Internal => "INTERNAL_ERROR",
             ApiError::Unavailable { .. } => "SERVICE_UNAVAILABLE",
             ApiError::QuotaExceeded(_) => "QUOTA_EXCEEDED",
@@ -170,6 +186,10 @@ impl ApiError {
             ApiError::UnsupportedMediaType => {
                 "The body must be application/json in UTF-8, without a content coding."
             }
+            ApiError::MemoryLimitExceeded { .. } => "The function took more memory than it may.",
+            ApiError::Busy => "All workers are busy: try again.",
+            ApiError::ExecutionFailed { .. } => "The function threw an error.",
+            ApiError::ExecutionTimeout { .. } => "The function took more time than it may.",
             ApiError::RateLimited { .. } => "Too many requests: try again later.",
             ApiError::Internal => "The server failed. The request id finds the cause in its log.",
         }
@@ -178,11 +198,25 @@ impl ApiError {
     /// The contract's body.
     pub fn body(&self, request_id: &str) -> String {
         let details = match self {
-            ApiError::Invalid { field, .. } => field.clone(),
-            ApiError::FunctionCompile { field, .. } => Some(field.clone()),
+            ApiError::Invalid { field, .. } => field.clone().map(Details::Field),
             ApiError::Unavailable { phase: Some(phase), .. } => {
-                Some(Field::new("phase".to_owned(), (*phase).to_owned()))
+                let (name, issue) = ("phase".to_owned(), (*phase).to_owned());
+                Some(Details::Field(Field { name, issue }))
             }
+            ApiError::FunctionCompile { message: _, issue, line, column } => {
+                let (line, column) = (*line, *column);
+                Some(Details::Syntax(Syntax { field: "code", issue, line, column }))
+            }
+            ApiError::MemoryLimitExceeded { execution }
+            | ApiError::ExecutionTimeout { execution } => {
+                Some(Details::Ended(Ended { execution_id: *execution }))
+            }
+            ApiError::ExecutionFailed { fault, execution } => Some(Details::Thrown(Thrown {
+                name: fault.name(),
+                message: fault.message(),
+                stack: fault.stack(),
+                execution_id: *execution,
+            })),
             _ => None,
         };
         let error = Body { code: self.code(), message: self.message(), details, request_id };
@@ -205,8 +239,49 @@ struct Body<'a> {
     code: &'static str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Field>,
+    #[cfg_attr(test, schema(value_type = Details))]
+    details: Option<Details<'a>>,
     request_id: &'a str,
+}
+
+/// What is at fault.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FaultDetails))]
+#[serde(untagged)]
+enum Details<'a> {
+    Field(Field),
+    Syntax(Syntax<'a>),
+    Thrown(Thrown<'a>),
+    Ended(Ended),
+}
+
+/// Where code's syntax is wrong.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SyntaxAtFault))]
+struct Syntax<'a> {
+    field: &'static str,
+    issue: &'a str,
+    line: u32,
+    column: u32,
+}
+
+/// What code threw; the execution's record has its log.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ThrownByCode))]
+#[serde(rename_all = "camelCase")]
+struct Thrown<'a> {
+    name: &'a str,
+    message: &'a str,
+    stack: &'a str,
+    execution_id: ExecutionId,
+}
+
+/// Which execution was ended; its record has its log.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = EndedExecution))]
+#[serde(rename_all = "camelCase")]
+struct Ended {
+    execution_id: ExecutionId,
 }
 
 #[cfg(test)]

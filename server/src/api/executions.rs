@@ -134,7 +134,7 @@ pub async fn read(mut call: Call<'_>) -> Result<Answer, ApiError> {
 }
 
 impl Item {
-    fn of(execution: &Execution) -> Self {
+    pub(super) fn of(execution: &Execution) -> Self {
         let Execution { id, started_at, state, .. } = execution;
         let end = match state {
             ExecutionState::Running | ExecutionState::Lost => None,

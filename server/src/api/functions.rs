@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use super::fields::{self, field, ruled, set};
+use super::invoke::{busy, no_workers};
 use super::json::Object;
 use super::query::Pagination;
 use super::request::Call;
@@ -116,7 +117,7 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         tags: set(tags).unwrap_or_default(),
         pin_code: set(pin_code).unwrap_or_default(),
     };
-    check(&call, act.by.account(), &new.code).await?;
+    check_syntax(&call, act.by.account(), &new.code).await?;
     let created = call.serving.store.create_function(act, new).await;
     let function = created.map_err(|error| match error {
         CreateFunctionError::NameTaken => {
@@ -129,17 +130,6 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let answer = Answer::json(StatusCode::CREATED, &Shown::of(&function, None));
     let location = Some(format!("/v1/functions/{}", function.id));
     Ok(Answer { location, ..answer.about(function.id) })
-}
-
-/// Whether the code compiles.
-async fn check(call: &Call<'_>, account: AccountId, code: &FunctionCode) -> Result<(), ApiError> {
-    call.api.functions.check(account, code).await.map_err(|error| match error {
-        CheckError::Syntax(CompileError { message, line, column }) => {
-            ApiError::compile(message, line, column)
-        }
-        CheckError::Busy => ApiError::RateLimited { retry_after_seconds: 1 },
-        CheckError::Unavailable => ApiError::unavailable("No function worker starts."),
-    })
 }
 
 /// `GET /v1/functions/{id}?includeCode=true`
@@ -188,7 +178,7 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     };
     let id: FunctionId = call.object()?;
     if let Some(code) = &change.code {
-        check(&call, act.by.account(), code).await?;
+        check_syntax(&call, act.by.account(), code).await?;
     }
     let updated = call.serving.store.update_function(act, id, change).await;
     changed(&call, updated)
@@ -237,6 +227,21 @@ pub async fn delete(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let deleted = call.serving.store.delete_function(act, id).await;
     deleted.map_err(|error| failed(&call, &error))?;
     Ok(Answer::done("Function deleted successfully").about(id))
+}
+
+/// A worker looks at the code before it is kept.
+async fn check_syntax(
+    call: &Call<'_>,
+    account: AccountId,
+    code: &FunctionCode,
+) -> Result<(), ApiError> {
+    call.api.functions.check(account, code).await.map_err(|error| match error {
+        CheckError::Syntax(CompileError { message, line, column }) => {
+            ApiError::compile(message, line, column)
+        }
+        CheckError::Busy(error) => busy(error),
+        CheckError::Unavailable(error) => no_workers(error),
+    })
 }
 
 pub(super) fn failed(call: &Call<'_>, error: &FunctionError) -> ApiError {

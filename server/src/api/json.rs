@@ -1,6 +1,8 @@
 //! A strict reader of request bodies: one JSON object in UTF-8 whose every field is known, present
 //! once, and of its type. Errors name the field and the rule, which serde's derive does not.
 
+mod raw;
+
 use std::cell::RefCell;
 use std::fmt;
 
@@ -10,6 +12,7 @@ use zeroize::Zeroizing;
 use super::error::ApiError;
 use super::text::printable;
 use crate::limits;
+pub use raw::RawObject;
 
 /// A field as the caller sent it.
 pub enum Sent<T> {
@@ -54,11 +57,7 @@ impl Object {
     /// # Errors
     /// 400, naming the field where there is one.
     pub fn parse(body: &[u8], known: &[&str]) -> Result<Self, ApiError> {
-        let text = std::str::from_utf8(body)
-            .map_err(|_| ApiError::invalid("The body is not valid UTF-8."))?;
-        if text.trim_ascii().is_empty() {
-            return Err(ApiError::invalid("The body is empty; it must be a JSON object."));
-        }
+        let text = text_of(body)?;
         let fault = RefCell::new(None);
         let mut reader = serde_json::Deserializer::from_str(text);
         let parsed = Seed { fault: &fault, path: String::new(), depth: 0 }
@@ -66,13 +65,9 @@ impl Object {
             .and_then(|value| reader.end().map(|()| value));
         match (fault.into_inner(), parsed) {
             (Some(fault), _) => Err(fault),
-            (None, Err(error)) => Err(ApiError::invalid(format!(
-                "The body is not valid JSON (line {}, column {}).",
-                error.line(),
-                error.column()
-            ))),
+            (None, Err(error)) => Err(no_json(&error)),
             (None, Ok(Json::Object(fields))) => Self::of(String::new(), fields, known),
-            (None, Ok(_)) => Err(ApiError::invalid("The body must be a JSON object.")),
+            (None, Ok(_)) => Err(no_object()),
         }
     }
 
@@ -208,6 +203,24 @@ impl Object {
             }
         }
     }
+}
+
+fn text_of(body: &[u8]) -> Result<&str, ApiError> {
+    let text = std::str::from_utf8(body);
+    let text = text.map_err(|_| ApiError::invalid("The body is not valid UTF-8."))?;
+    match text.trim_ascii().is_empty() {
+        true => Err(ApiError::invalid("The body is empty; it must be a JSON object.")),
+        false => Ok(text),
+    }
+}
+
+fn no_json(error: &serde_json::Error) -> ApiError {
+    let (line, column) = (error.line(), error.column());
+    ApiError::invalid(format!("The body is not valid JSON (line {line}, column {column})."))
+}
+
+fn no_object() -> ApiError {
+    ApiError::invalid("The body must be a JSON object.")
 }
 
 fn required<T>(name: &str, sent: Sent<T>) -> Result<T, ApiError> {

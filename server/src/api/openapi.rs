@@ -25,8 +25,6 @@ pub use schemas::{
 /// Fields that an answer may lack. All others of an answer are always there.
 const MAY_BE_ABSENT: &[(&str, &str)] = &[
     ("Fault", "details"),
-    ("FieldAtFault", "line"),
-    ("FieldAtFault", "column"),
     ("ApiKey", "key"),
     ("Account", "adminKey"),
     ("Function", "code"),
@@ -53,6 +51,8 @@ struct Operation {
     body: Option<Body>,
     status: u16,
     content: Value,
+    /// Another way to succeed.
+    also: Option<(StatusCode, Value)>,
     headers: Vec<&'static str>,
     failures: Vec<ApiError>,
 }
@@ -81,6 +81,7 @@ impl Operation {
             body: None,
             status: 0,
             content: Value::Null,
+            also: None,
             headers: Vec::new(),
             failures: vec![ApiError::invalid(""), ApiError::PayloadTooLarge],
         }
@@ -115,6 +116,11 @@ impl Operation {
 
     fn answers(self, status: u16, schema: Value) -> Self {
         Operation { status, content: json!({"application/json": {"schema": schema}}), ..self }
+    }
+
+    fn also_answers(self, status: StatusCode, schema: Value) -> Self {
+        let content = json!({"application/json": {"schema": schema}});
+        Operation { also: Some((status, content)), ..self }
     }
 
     fn answers_text(self, status: u16, content_type: &str) -> Self {
@@ -161,14 +167,23 @@ impl Operation {
         };
         let headers: Map<_, _> = self.headers.iter().map(|name| header_reference(name)).collect();
         let success = StatusCode::from_u16(self.status).expect("a status");
-        let description = success.canonical_reason();
-        let success =
-            json!({"description": description, "headers": headers, "content": self.content});
+        let mut success = vec![(success, headers.clone(), &self.content)];
+        if let Some((status, content)) = &self.also {
+            let mut headers = headers;
+            headers.extend([header_reference("Location")]);
+            success.push((*status, headers, content));
+        }
+        let successes = success.into_iter().map(|(status, headers, content)| {
+            let description = status.canonical_reason();
+            let success =
+                json!({"description": description, "headers": headers, "content": content});
+            (status.as_u16().to_string(), success)
+        });
         let failures = self.failures.iter().map(|error| {
             let reference = json!({"$ref": format!("#/components/responses/{}", error.code())});
             (error.status().as_str().to_owned(), reference)
         });
-        let responses: Map<_, _> = failures.chain([(self.status.to_string(), success)]).collect();
+        let responses: Map<_, _> = failures.chain(successes).collect();
         let tag = template.split('/').nth(2).unwrap_or("instance");
         let mut operation = json!({
             "operationId": id, "summary": self.summary, "tags": [tag],
@@ -326,8 +341,9 @@ fn request_id() -> Value {
 /// When each failure comes. 405 has no call of its own.
 fn when(error: &ApiError) -> &'static str {
     match error {
-        ApiError::Invalid { .. } => "Malformed, missing or out of range; `details` names the field",
-        ApiError::FunctionCompile { .. } => "As any other 400; or the code is no JavaScript",
+        ApiError::Invalid { .. } => {
+            "Malformed, missing or out of range; `details` names the field, or what is wrong with code"
+        }
         ApiError::Unauthorized => "No key, or one that is unknown, revoked or expired",
         ApiError::Forbidden(_) => "The key may not do this; `message` says what it lacks",
         ApiError::UnknownPath | ApiError::NotFound => "No such object for this key",
@@ -336,8 +352,14 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::PreconditionFailed => "`If-Match` is not the current revision",
         ApiError::PayloadTooLarge => "The body is larger than this call takes",
         ApiError::UnsupportedMediaType => "The body is not `application/json` in UTF-8",
-        ApiError::RateLimited { .. } => "Too many calls",
-        ApiError::Internal => "A fault of the server",
+        ApiError::RateLimited { .. } => "Too many calls, or all workers are busy",
+        ApiError::FunctionCompile { .. } | ApiError::MemoryLimitExceeded { .. } => {
+            unreachable!("described with what is malformed")
+        }
+        ApiError::ExecutionFailed { .. } => unreachable!("described with faults of the server"),
+        ApiError::Busy => unreachable!("described with too many calls"),
+        ApiError::ExecutionTimeout { .. } => "The function took more time than it may",
+        ApiError::Internal => "A fault of the server, or an error that a function threw",
         ApiError::Unavailable { .. } => "Not in this phase, or not now",
         ApiError::QuotaExceeded(_) => "A quota is used up, which `message` names",
     }
@@ -351,10 +373,13 @@ fn failure(error: &ApiError, schemas: &mut Schemas) -> Value {
     };
     let names = own.iter().chain(&EVERY_HEADER).chain(&RATE_HEADERS);
     let headers: Map<_, _> = names.map(|name| header_reference(name)).collect();
-    // One status has one description, whatever its code.
-    let codes = match error {
-        ApiError::FunctionCompile { .. } => vec![ApiError::invalid("").code(), error.code()],
-        _ => vec![error.code()],
+    // What has the same status as another failure is described with it.
+    let codes: &[&str] = match error {
+        ApiError::Invalid { .. } => {
+            &["INVALID_REQUEST", "FUNCTION_COMPILE_ERROR", "MEMORY_LIMIT_EXCEEDED"]
+        }
+        ApiError::Internal => &["INTERNAL_ERROR", "EXECUTION_ERROR"],
+        error => &[error.code()],
     };
     let code = json!({"properties": {"error": {"properties": {"code": {"enum": codes}}}}});
     let schema = json!({"allOf": [schemas.of::<Envelope<'_>>(), code]});

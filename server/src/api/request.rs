@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::body::Body;
 use super::error::ApiError;
-use super::json::Object;
+use super::json::{Object, RawObject};
 use super::query::Query;
 use super::{Api, store_failure};
 use crate::access::{Caller, Grant, OwnerCaller, Right, Token};
@@ -106,6 +106,16 @@ impl Call<'_> {
     /// 415, 413, 400
     pub async fn json(&mut self, known: &[&str]) -> Result<Object, ApiError> {
         let object = self.body.json(known, limits::BODY_BYTES).await?;
+        Query::parse(self.query, &[])?;
+        Ok(object)
+    }
+
+    /// As [`Call::json`]; the fields may hold whatever JSON there is.
+    ///
+    /// # Errors
+    /// 415, 413, 400
+    pub async fn raw_json(&mut self, known: &[&str]) -> Result<RawObject, ApiError> {
+        let object = self.body.raw_json(known, limits::BODY_BYTES).await?;
         Query::parse(self.query, &[])?;
         Ok(object)
     }

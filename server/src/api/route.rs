@@ -4,7 +4,7 @@ use actix_web::http::Method;
 
 use super::error::ApiError;
 use super::request::Call;
-use super::{Answer, accounts, audit, executions, functions, keys, metrics, seal, secrets};
+use super::{Answer, accounts, audit, executions, functions, invoke, keys, metrics, seal, secrets};
 
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub enum Keyed {
     SetFunctionSecrets,
     /// `POST /v1/functions/{id}/confirm`
     ConfirmFunction,
+    /// `POST /v1/functions/{id}/invoke`
+    InvokeFunction,
     /// `GET /v1/functions/{id}/executions`
     ListExecutions,
     /// `GET /v1/functions/{id}/executions/{execution}`
@@ -109,6 +111,7 @@ impl Keyed {
             Keyed::DeleteFunction => functions::delete(call).await,
             Keyed::SetFunctionSecrets => functions::set_secrets(call).await,
             Keyed::ConfirmFunction => functions::confirm(call).await,
+            Keyed::InvokeFunction => invoke::invoke(call).await,
             Keyed::ListExecutions => executions::list(call).await,
             Keyed::ReadExecution => executions::read(call).await,
             Keyed::ListAccounts => accounts::list(call).await,
@@ -194,6 +197,10 @@ const ROUTES: &[Route] = &[
     Route {
         template: "/v1/functions/{id}/confirm",
         methods: &[(Method::POST, Endpoint::Keyed(Keyed::ConfirmFunction))],
+    },
+    Route {
+        template: "/v1/functions/{id}/invoke",
+        methods: &[(Method::POST, Endpoint::Keyed(Keyed::InvokeFunction))],
     },
     Route {
         template: "/v1/functions/{id}/executions",

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use super::link::{LinkError, SendError};
 use super::mask::Mask;
 use super::worker::{Worker, note_broken};
-use super::{End, Host, Job, LogLine, Outcome, SecretRead};
+use super::{Began, End, Host, Job, LogLine, Outcome, SecretRead};
 use crate::limits;
-use crate::model::{Timestamp, Version};
+use crate::model::Version;
 
 /// What the server has to say to a request of the code's.
 enum Answer {
@@ -41,8 +41,7 @@ struct Running<'w, H> {
     fetches: Arc<Semaphore>,
     /// Bodies of requests that are not answered yet.
     asked_bytes: usize,
-    started: Instant,
-    started_at: Timestamp,
+    began: Began,
     logs: Vec<LogLine>,
     reads: Vec<(String, Version)>,
     mask: Mask,
@@ -58,8 +57,7 @@ pub async fn run<H: Host>(worker: &mut Worker, job: Job, host: &Arc<H>) -> Outco
         answers: JoinSet::new(),
         fetches: Arc::new(Semaphore::new(limits::FETCHES)),
         asked_bytes: 0,
-        started,
-        started_at: job.started_at,
+        began: job.began,
         logs: vec![],
         reads: vec![],
         mask: Mask::default(),
@@ -104,7 +102,7 @@ fn invoke(job: Job) -> Invoke {
         environment: job.environment.into_iter().map(pair).collect(),
         secrets: job.secrets,
         reference: job.reference,
-        execution: Execution { id: job.execution, started_at: job.started_at.to_string() },
+        execution: Execution { id: job.execution, started_at: job.began.at().to_string() },
         timeout_ms: timeout_ms.clamp(*protocol::TIMEOUT_MS.start(), *protocol::TIMEOUT_MS.end()),
         memory_mib: job
             .memory_mib
@@ -160,9 +158,7 @@ impl<H: Host> Running<'_, H> {
                 });
             }
             ToServer::Log { level, text } => {
-                let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let ms = self.started_at.unix_millis().saturating_add(ms);
-                let time = Timestamp::from_unix_millis(ms);
+                let time = self.began.now();
                 self.logs.push(LogLine { level, time, text });
             }
             ToServer::Done { result } => {

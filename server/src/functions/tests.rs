@@ -98,7 +98,7 @@ fn job(number: u8, code: &str) -> Job {
         secrets: ["api-key", "denied", "failed", "never"].map(str::to_owned).to_vec(),
         reference: "neo-secret-ref:x:".to_owned(),
         execution: "exec_1".into(),
-        started_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+        began: Began::at_this_moment("2026-01-02T03:04:05Z".parse().unwrap()),
         timeout: Duration::from_secs(20),
         memory_mib: 64,
     }
@@ -197,7 +197,7 @@ async fn what_never_rests_is_ended_and_the_next_one_works() {
         "JSON.parse('[1]', () => { for (;;) {} })",
         "setTimeout(() => {}, 60000); await new Promise(() => {})",
         "await c.secrets.get('never')",
-        "const n = 3n ** 400000n; for (;;) n ** 3n",
+        "let n = 3n ** 400000n; for (;;) n = n * n % (n - 1n) + n",
         "for (;;) try { (function f() { f() })() } catch {}",
     ];
     let mut runs = vec![];
@@ -411,7 +411,7 @@ async fn without_its_program_it_is_unavailable_until_it_is_there() {
     let functions = Functions::start(own.clone(), LIMITS).unwrap();
     let code = FunctionCode::parse("async function main() {}".to_owned()).unwrap();
     let check = || functions.check(AccountId::from_bytes([1; 18]), &code);
-    assert_eq!(check().await, Err(CheckError::Unavailable));
+    assert_eq!(check().await, Err(CheckError::Unavailable(Unavailable)));
     // One that ends without a word, and one whose word is none of the protocol's.
     for script in
         ["exit 1", "printf '\\001\\000\\000\\000\\377' >&0; exec cat", "exec cat /dev/zero >&0"]
@@ -420,7 +420,7 @@ async fn without_its_program_it_is_unavailable_until_it_is_there() {
         writeln!(text, "{script}").unwrap();
         std::fs::write(&own, text).unwrap();
         std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(check().await, Err(CheckError::Unavailable), "{script}");
+        assert_eq!(check().await, Err(CheckError::Unavailable(Unavailable)), "{script}");
     }
     std::fs::remove_file(&own).unwrap();
     std::fs::copy(built, &own).unwrap();
@@ -456,7 +456,7 @@ async fn busy_is_said_at_once_and_the_other_account_is_served() {
     }
     assert_eq!(places.len(), 4, "half of the turns, half of the queue");
     let check = functions.check(account, &FunctionCode::parse("1".to_owned()).unwrap()).await;
-    assert_eq!(check, Err(CheckError::Busy));
+    assert_eq!(check, Err(CheckError::Busy(Busy)));
     let code = "async function main() { return 7; }";
     let key = CodeKey { account: AccountId::from_bytes([2; 18]), ..job(1, code).key };
     let other = run(&functions, Job { key, ..job(1, code) }, &Arc::new(Known::default())).await;

@@ -1,28 +1,29 @@
 //! What each method of each path asks for and answers. The matches have no `_`: a call that is in
 //! the route table and not here does not compile.
 
+use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::evidence::base64;
 use super::schemas::{
-    GlobList, IfMatch, NonceText, PermissionList, PublicKeyText, SignatureText, UseOnlyValueText,
-    page_limit, page_offset,
+    AnyJson, GlobList, IfMatch, NonceText, PermissionList, PublicKeyText, SignatureText,
+    UseOnlyValueText, page_limit, page_offset,
 };
 use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
 use crate::api::{
-    Done, accounts, attestation, audit, claim, endorsements, executions, functions, health, keys,
-    seal, secrets,
+    Done, accounts, attestation, audit, claim, endorsements, executions, functions, health, invoke,
+    keys, seal, secrets,
 };
 use crate::audit::Action;
 use crate::limits;
 use crate::metrics::Text;
 use crate::model::{
-    ContentHash, Description, EgressHosts, Environment, FunctionCode, FunctionName, HeaderName,
-    HostName, Label, Memory, NamePrefix, Overlap, Resource, SecretName, SecretNames, SecretValue,
-    Tags, Timeout, Timestamp, Version, use_only,
+    ContentHash, Description, EgressHosts, Environment, ExecutionId, FunctionCode, FunctionName,
+    HeaderName, HostName, ID_BYTES, Label, Memory, NamePrefix, Overlap, Resource, SecretName,
+    SecretNames, SecretValue, Tags, Timeout, Timestamp, Version, use_only,
 };
 use crate::phase::Phase;
 
@@ -240,6 +241,20 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
             .answers(200, schemas.answer::<functions::Shown<'_>>())
             .fails(ApiError::Conflict("".into()))
             .fails(quota()),
+        Keyed::InvokeFunction => {
+            by(Permission::Execute, "Run a function; 202 and no result where async is true")
+                .takes(
+                    Body::new(invoke::FIELDS)
+                        .optional("params", schemas.of::<AnyJson>())
+                        .nullable("async", json!({"type": "boolean", "default": false})),
+                )
+                .answers(200, schemas.answer::<executions::Record<'_>>())
+                .also_answers(StatusCode::ACCEPTED, schemas.answer::<invoke::Begun>())
+                .fails(ApiError::ExecutionTimeout {
+                    execution: ExecutionId::from_bytes([0; ID_BYTES]),
+                })
+                .fails(quota())
+        }
         Keyed::ListExecutions => by(Permission::Read, "A function's last executions, newest first")
             .query(
                 executions::LIST,
