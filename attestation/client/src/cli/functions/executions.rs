@@ -1,8 +1,11 @@
 //! `neo-secrets functions logs`: the last executions, or one with its logs.
 
 use hyper::{Method, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::invoke::exactly_as_it_stands;
 use crate::cli::answer::{items, json_of, number, text, time, with_position};
 use crate::cli::args::Logs;
 use crate::cli::lookup::{FUNCTIONS, find_function, is_id};
@@ -63,10 +66,18 @@ fn status(execution: &Value) -> Cell {
     }
 }
 
+/// The result as it is kept, to the byte.
+#[derive(Deserialize)]
+struct Kept<'a> {
+    #[serde(default, borrow, deserialize_with = "exactly_as_it_stands")]
+    result: Option<&'a RawValue>,
+}
+
 async fn show(id: &str, execution: &str, mut session: Session) -> Result<Shown, Failure> {
     let path = format!("{FUNCTIONS}/{id}/executions/{execution}");
     let answer = session.call(Method::GET, &path, None, None, StatusCode::OK).await?;
     let body = json_of(&answer)?;
+    let kept: Kept<'_> = serde_json::from_slice(&answer.body).map_err(Failure::error)?;
     let record = &body["execution"];
     let mut fields = vec![
         ("id", text(record, "id")),
@@ -91,8 +102,8 @@ async fn show(id: &str, execution: &str, mut session: Session) -> Result<Shown, 
         let read = if read.is_empty() { "none".to_owned() } else { read.join(", ") };
         fields.push(("secrets read", read.into()));
     }
-    if let Some(result) = body.get("result").filter(|result| !result.is_null()) {
-        fields.push(("result", result.to_string().into()));
+    if let Some(result) = kept.result {
+        fields.push(("result", result.get().into()));
     }
     let mut logs = String::new();
     for line in error["stack"].as_str().unwrap_or_default().lines() {

@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 use neo_secrets_attestation::receipt::{
     Expected, FunctionId, ReceiptError, Sha256Digest, SignedReceipt, VerifiedReceipt,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -33,13 +33,20 @@ const EXECUTION_PREFIX: &str = "exec_";
 #[derive(Deserialize)]
 struct Wire<'a> {
     execution: Execution,
-    #[serde(borrow)]
+    #[serde(default, borrow, deserialize_with = "exactly_as_it_stands")]
     result: Option<&'a RawValue>,
     #[serde(default)]
     logs: Vec<LogLine>,
     #[serde(borrow)]
     receipt: Option<&'a RawValue>,
     error: Option<Value>,
+}
+
+/// `null` is a result like any other, and only a field that is absent is none.
+pub(super) fn exactly_as_it_stands<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]

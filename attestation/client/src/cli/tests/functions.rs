@@ -178,6 +178,17 @@ async fn a_result_is_shown_exactly_once_its_receipt_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_a_result_like_any_other() {
+    let folder = Folder::new();
+    let replies = vec![answered("null", &sign_receipt(receipt("null", "null")))];
+    let (_host, options) = started(&folder, replies).await;
+    let shown = done(format!("functions invoke {ID} --params null {options}"), &folder).await;
+    assert_eq!(piped(&shown), "null\n");
+    let shown = done(format!("functions logs {ID} {EXECUTION} {options}"), &folder).await;
+    assert!(piped(&shown).contains("result\tnull\n"), "{}", piped(&shown));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_result_without_a_receipt_that_holds_is_not_shown() {
     let folder = Folder::new();
     let good = receipt("1", "true");
