@@ -31,12 +31,13 @@ pub fn in_load_order(folder: &Path, names: &[String]) -> Result<Vec<Module>, Ima
     let mut needs = BTreeMap::new();
     let mut waiting: Vec<_> = names.iter().map(|name| normal(name)).collect();
     while let Some(name) = waiting.pop() {
-        if !needs.contains_key(&name) {
-            let path = paths.get(&name).ok_or_else(|| ImageError::ModuleMissing(name.clone()))?;
-            let needed = needed_by(&files::run(Command::new("xz").arg("-dc").arg(path))?);
-            waiting.extend(needed.iter().cloned());
-            needs.insert(name, needed);
+        if needs.contains_key(&name) {
+            continue;
         }
+        let path = paths.get(&name).ok_or_else(|| ImageError::ModuleMissing(name.clone()))?;
+        let needed = needed_by(&files::run(Command::new("xz").arg("-dc").arg(path))?);
+        waiting.extend(needed.iter().cloned());
+        needs.insert(name, needed);
     }
     let mut modules = Vec::new();
     for name in order(&needs, names)? {

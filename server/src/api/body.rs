@@ -61,7 +61,7 @@ impl Body {
     /// # Errors
     /// 415, 413, 400
     pub async fn json(&mut self, known: &[&str], bytes_max: usize) -> Result<Object, ApiError> {
-        Object::parse(&*self.json_bytes(bytes_max).await?, known)
+        Object::parse(&self.json_bytes(bytes_max).await?, known)
     }
 
     /// As [`Body::json`]; the fields may hold whatever JSON there is.
@@ -73,7 +73,7 @@ impl Body {
         known: &[&str],
         bytes_max: usize,
     ) -> Result<RawObject, ApiError> {
-        RawObject::parse(&*self.json_bytes(bytes_max).await?, known)
+        RawObject::parse(&self.json_bytes(bytes_max).await?, known)
     }
 
     async fn json_bytes(&mut self, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {

@@ -204,7 +204,6 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
                 )
                 .answers(201, schemas.answer::<functions::Shown<'_>>())
                 .with_header("Location")
-                .fails(ApiError::compile(String::new(), 1, 1))
                 .fails(ApiError::Conflict("".into()))
                 .fails(quota())
         }
@@ -224,7 +223,6 @@ fn keyed(keyed: Keyed, schemas: &mut Schemas) -> Operation {
                 .not_empty(),
         )
         .answers(200, schemas.answer::<functions::Shown<'_>>())
-        .fails(ApiError::compile(String::new(), 1, 1))
         .fails(quota()),
         Keyed::DeleteFunction => {
             by(Permission::Admin, "Delete a function with its code and its executions")
