@@ -4,6 +4,7 @@
 //! Nothing here runs inside the appliance.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod build;
 pub mod compile;
