@@ -49,6 +49,7 @@ use crate::config::Config;
 use crate::connection::Calls;
 use crate::evidence::EvidenceQueue;
 use crate::functions::Functions;
+use crate::functions::egress::Egress;
 use crate::limits;
 use crate::model::{AccountId, KeyId, Revision, Timestamp};
 use crate::peer::Peer;
@@ -71,6 +72,8 @@ pub struct Api {
     instance: Arc<Instance>,
     evidence: EvidenceQueue,
     functions: Arc<Functions>,
+    #[allow(dead_code, reason = "no route invokes functions yet")]
+    egress: Arc<Egress>,
     owner: OwnerKey,
     reveal: Reveal,
     seal: Seal,
@@ -128,6 +131,7 @@ impl Api {
         instance: Arc<Instance>,
         evidence: EvidenceQueue,
         functions: Arc<Functions>,
+        egress: Arc<Egress>,
         config: &Config,
     ) -> Self {
         let now = Instant::now();
@@ -137,6 +141,7 @@ impl Api {
             instance,
             evidence,
             functions,
+            egress,
             owner: config.attested.owner_key,
             reveal: config.attested.reveal,
             seal: config.attested.seal,

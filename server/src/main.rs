@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+use neo_secrets_server::egress::Network;
 use neo_secrets_server::options;
 use neo_secrets_server::platform::snp::SnpDevice;
 
 fn main() -> ExitCode {
-    options::main("neo-secretsd", &[], |_, _| SnpDevice::open())
+    options::main("neo-secretsd", &[], |_, _| {
+        SnpDevice::open().map(|device| (device, Network::internet()))
+    })
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::Config;
+use crate::functions::egress::Network;
 pub use crate::log::Format as LogFormat;
 use crate::platform::Platform;
 
@@ -133,12 +134,12 @@ impl Options {
     }
 }
 
-/// The whole of a server's `main`: reads the command line, opens the platform with the further
-/// flags' values, and runs until a signal. Exit codes: 0 done, 1 failed, 2 usage.
+/// The whole of a server's `main`: reads the command line, opens platform and network with the
+/// further flags' values, and runs until a signal. Exit codes: 0 done, 1 failed, 2 usage.
 pub fn main<P: Platform, E: std::fmt::Display>(
     program: &'static str,
     further: &[Flag],
-    platform: impl FnOnce(&Options, Vec<OsString>) -> Result<P, E>,
+    surroundings: impl FnOnce(&Options, Vec<OsString>) -> Result<(P, Network), E>,
 ) -> ExitCode {
     match Options::parse(std::env::args_os().skip(1), further) {
         Ok(Command::Help) => print(&help(program, further)),
@@ -149,11 +150,11 @@ pub fn main<P: Platform, E: std::fmt::Display>(
         },
         Ok(Command::Run(options, log, further)) => {
             crate::log::start(log);
-            let platform = match platform(&options, further) {
-                Ok(platform) => platform,
+            let (platform, network) = match surroundings(&options, further) {
+                Ok(surroundings) => surroundings,
                 Err(error) => return fail(1, &format!("{program}: {error}")),
             };
-            match crate::run(options, platform) {
+            match crate::run(options, platform, network) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(1, &format!("{program}: {error}")),
             }

@@ -31,6 +31,7 @@ use crate::connection::{Patience, Watched};
 use crate::data::Data;
 use crate::disk::DiskError;
 use crate::evidence::{EvidenceError, EvidenceQueue};
+use crate::functions::egress::{Egress, Network};
 use crate::functions::{FunctionLimits, Functions};
 use crate::limits;
 use crate::model::PerResource;
@@ -97,11 +98,15 @@ impl Server {
     ///
     /// # Errors
     /// Whatever keeps it from listening.
-    pub fn start(options: Options, platform: impl Platform) -> Result<Self, RunError> {
+    pub fn start(
+        options: Options,
+        platform: impl Platform,
+        network: Network,
+    ) -> Result<Self, RunError> {
         let (stop, stopped) = oneshot::channel();
         let (listening, listened) = mpsc::channel();
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
-            reactor()?.block_on(serve(options, platform, move |address| {
+            reactor()?.block_on(serve(options, (platform, network), move |address| {
                 // The receiver waits until this thread ends or this message comes.
                 let _waits = listening.send(address);
                 async move {
@@ -135,18 +140,18 @@ impl Server {
     }
 }
 
-/// Runs a server until SIGTERM or SIGINT. Prints one line, `listening ADDRESS:PORT`, when it
-/// listens.
+/// Runs a server until SIGTERM or SIGINT; what its functions fetch, it fetches over `network`.
+/// Prints one line, `listening ADDRESS:PORT`, when it listens.
 ///
 /// # Errors
 /// Whatever kept it from starting, or ended it.
-pub fn run(options: Options, platform: impl Platform) -> Result<(), RunError> {
+pub fn run(options: Options, platform: impl Platform, network: Network) -> Result<(), RunError> {
     crate::secret::keep_out_of_core_files()?;
     reactor()?.block_on(async {
         // Caught from here on, however often they come: a second one changes nothing.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        serve(options, platform, move |address| async move {
+        serve(options, (platform, network), move |address| async move {
             // Where nobody reads stdout, the server still serves.
             let _closed = writeln!(std::io::stdout(), "listening {address}");
             tokio::select! {
@@ -165,7 +170,7 @@ fn reactor() -> std::io::Result<tokio::runtime::Runtime> {
 /// Listens, boots, and serves until the future that `listening` gives is done.
 async fn serve<F: Future<Output = ()>>(
     options: Options,
-    platform: impl Platform,
+    (platform, network): (impl Platform, Network),
     listening: impl FnOnce(SocketAddr) -> F,
 ) -> Result<(), RunError> {
     let Options { config: path, data, listen } = options;
@@ -186,7 +191,9 @@ async fn serve<F: Future<Output = ()>>(
     })?;
     let functions =
         Functions::start(worker_program()?, FunctionLimits::configured(&config.limits))?;
-    let api = web::Data::new(Api::new(instance.clone(), evidence, functions.clone(), &config));
+    let egress = Arc::new(Egress::new(network).map_err(TlsError::from)?);
+    let api = Api::new(instance.clone(), evidence, functions.clone(), egress, &config);
+    let api = web::Data::new(api);
 
     let (address, http) = listen_on(listen, server_config, api, &config)?;
     let handle = http.handle();

@@ -13,7 +13,7 @@ fn an_owner_makes_bounds_and_deletes_an_account() {
     cli(&home, "accounts create team --out team.key").says(1, &["exists and is not overwritten"]);
     let listed = cli(&home, "accounts list").out;
     let row = listed.lines().find(|line| line.contains("\tteam\t")).unwrap();
-    assert!(row.contains("\t0 of 2\t") && row.ends_with("\t0 of 5"), "{row}");
+    assert!(row.contains("\t0 of 2\t") && row.ends_with("\t0 of 5\t0 of 1000"), "{row}");
     assert_eq!(cli(&home, "-q accounts list").out.lines().count(), 2);
 
     std::fs::write(home.path("k.env"), "A=1\nB=2\nC=3\nD=4\n").unwrap();

@@ -26,7 +26,9 @@ fn schemathesis() -> Result<PathBuf, String> {
     let release = program("neo-secretsd-simulated");
     let folder = release.parent().and_then(Path::parent).unwrap().join("schemathesis");
     let (made, executable) = (folder.join("pins.txt"), folder.join("bin/schemathesis"));
-    if std::fs::read_to_string(&made).is_ok_and(|pins| pins == PINS) {
+    // Its scripts know the folder's path.
+    let wanted = format!("{}\n{PINS}", folder.display());
+    if std::fs::read_to_string(&made).is_ok_and(|found| found == wanted) {
         return Ok(executable);
     }
     let _ = std::fs::remove_dir_all(&folder);
@@ -35,7 +37,7 @@ fn schemathesis() -> Result<PathBuf, String> {
     let mut pip = Command::new(folder.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--requirement"]).arg(pins);
     run(&mut pip)?;
-    std::fs::write(made, PINS).unwrap();
+    std::fs::write(made, wanted).unwrap();
     Ok(executable)
 }
 

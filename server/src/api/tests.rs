@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::*;
 use crate::evidence::EvidenceError;
 use crate::functions::FunctionLimits;
+use crate::functions::egress::Network;
 use crate::phase;
 use crate::seal::tests::Chip;
 use crate::store::tests::disk::Disk;
@@ -32,7 +33,8 @@ async fn a_disk_that_fails_lets_no_value_out() {
         let config = Config::parse(CONFIG.as_bytes()).unwrap();
         let limits = FunctionLimits::configured(&config.limits);
         let functions = Functions::start("/nowhere".into(), limits).unwrap();
-        let api = Api::new(instance, evidence, functions, &config);
+        let egress = Arc::new(Egress::new(Network::internet()).unwrap());
+        let api = Api::new(instance, evidence, functions, egress, &config);
         let app = App::new().app_data(web::Data::new(api)).default_service(web::to(answer));
         let service = test::init_service(app).await;
         let token = claim.admin_token.to_text();

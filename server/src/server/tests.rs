@@ -38,7 +38,7 @@ impl Home {
             data: self.0.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
         };
-        let server = Server::start(options, platform).unwrap();
+        let server = Server::start(options, platform, Network::internet()).unwrap();
         while state(&server).starts_with("starting") {}
         server
     }
@@ -326,7 +326,8 @@ fn what_must_not_start_says_why() {
         data: home.0.path().join(data),
         listen: "127.0.0.1:0".parse().unwrap(),
     };
-    let refused = |options| Server::start(options, FakePlatform::new([])).err().unwrap();
+    let start = |options| Server::start(options, FakePlatform::new([]), Network::internet());
+    let refused = |options| start(options).err().unwrap();
     assert!(matches!(refused(options("none.toml", ".")), RunError::Config { .. }));
     assert!(matches!(refused(options("config.toml", "none")), RunError::Data { .. }));
     let server = home.start(FakePlatform::new([]));
@@ -334,7 +335,7 @@ fn what_must_not_start_says_why() {
     assert!(matches!(refused(taken), RunError::Listen { .. }));
 
     assert_eq!(claim(&server, &PKey::generate_ed25519().unwrap()).0, 201);
-    let second = Server::start(options("config.toml", "."), FakePlatform::new([])).unwrap();
+    let second = start(options("config.toml", ".")).unwrap();
     let ended = second.thread.join().unwrap();
     assert!(matches!(ended, Err(RunError::Boot(BootError::StoreInUse { .. }))));
     server.stop().unwrap();

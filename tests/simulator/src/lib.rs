@@ -19,6 +19,7 @@ pub mod files;
 pub mod key;
 pub mod launch;
 pub mod machine;
+pub mod network;
 pub mod pace;
 pub mod parent;
 pub mod product;

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use neo_secrets_server::egress::Network;
 use neo_secrets_server::options::{self, Flag, Options};
 use snp_simulator::client_files::write_client_files;
-use snp_simulator::{Chip, ChipError, Machine, Product, files, parent};
+use snp_simulator::{Chip, Machine, Product, files, network, parent};
 use time::OffsetDateTime;
 
 const PROGRAM: &str = "neo-secretsd-simulated";
@@ -30,7 +31,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn launch(_: &Options, chip: Vec<OsString>) -> Result<Machine, ChipError> {
+fn launch(
+    _: &Options,
+    chip: Vec<OsString>,
+) -> Result<(Machine, Network), Box<dyn std::error::Error>> {
     let line = "*".repeat(78);
     eprintln!(
         "{line}\n* SIMULATED secure processor. This server protects nothing: whoever can read its\n\
@@ -38,7 +42,8 @@ fn launch(_: &Options, chip: Vec<OsString>) -> Result<Machine, ChipError> {
     );
     let now = OffsetDateTime::now_utc();
     let folder = chip.into_iter().next().unwrap_or_default();
-    Machine::launch(Chip::open(Path::new(&folder), now)?, now)
+    let network = network::open(Path::new(&folder))?;
+    Ok((Machine::launch(Chip::open(Path::new(&folder), now)?, now)?, network))
 }
 
 fn prepare(arguments: &[OsString]) -> ExitCode {
