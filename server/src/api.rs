@@ -72,7 +72,6 @@ pub struct Api {
     instance: Arc<Instance>,
     evidence: EvidenceQueue,
     functions: Arc<Functions>,
-    #[allow(dead_code, reason = "no route invokes functions yet")]
     egress: Arc<Egress>,
     owner: OwnerKey,
     reveal: Reveal,
@@ -455,7 +454,7 @@ fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

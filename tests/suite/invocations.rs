@@ -236,7 +236,7 @@ fn each_end_is_told_and_recorded() {
         }
         let record = c.record(&function, details["executionId"].as_str().unwrap());
         assert_eq!(record["execution"]["status"], recorded, "{record}");
-        assert_eq!(record["logs"][0]["message"], "[masked] dT[masked]=", "{record}");
+        assert_eq!(record["logs"][0]["message"], "[masked] dTp[masked]U=", "{record}");
         assert!(!record.to_string().contains("s3cr3t"), "{record}");
         assert_eq!(c.result(&function, json!("")), "s3cr3t-value", "after {params}");
     }
@@ -257,7 +257,7 @@ fn what_never_rests_or_breaks_out_is_contained() {
         "/^(a+)+$/.test('a'.repeat(60) + '!');",
         "({ get x() { for (;;); } }).x;",
         "JSON.parse('[1]', () => { for (;;); });",
-        "let n = 3n ** 400000n; for (;;) n = n * n % (n - 1n) + n;",
+        "const n = 3n ** 300000n; for (;;) n * n % (n - 1n);",
         "await new Promise(() => setTimeout(() => {}, 60000));",
     ];
     for (number, body) in loops.iter().enumerate() {

@@ -41,7 +41,8 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let functions = call.api.functions.clone();
     let bytes = invocable.code.as_str().len() + params.as_ref().map_or(0, |it| it.get().len());
     let place = functions.place(account, invocable.function.memory.get(), bytes).map_err(busy)?;
-    let (serving, origin) = (call.serving.clone(), call.origin.clone());
+    let (serving, egress) = (call.serving.clone(), call.api.egress.clone());
+    let origin = call.origin.clone();
     if is_async {
         let began = Began::at_this_moment(now());
         let begun = serving.store.begin_execution(run.clone(), began.at()).await;
@@ -54,7 +55,7 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
             started_at: began.at(),
             state: ExecutionState::Running,
         };
-        let invocation = Invocation { serving, invocable, params, origin, began };
+        let invocation = Invocation { serving, egress, invocable, params, origin, began };
         let runs = functions.clone();
         drop(functions.spawn(async move {
             let turn = place.turn().await;
@@ -66,7 +67,7 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
     }
     let turn = functions.turn(place).await.map_err(busy)?;
     let began = Began::at_this_moment(now());
-    let invocation = Invocation { serving, invocable, params, origin, began };
+    let invocation = Invocation { serving, egress, invocable, params, origin, began };
     let runs = functions.clone();
     let executed = functions.spawn(async move {
         let Executed { execution, recorded } = runs.execute(turn, invocation).await?;

@@ -11,6 +11,7 @@ use neo_secrets_attestation::time::UnixTime;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::egress::{Egress, Rules, RunSecrets};
 use super::mask::MASKED;
 use super::{
     Began, CodeKey, End, Failure, FetchRequest, FetchResponse, Functions, Host, Job, Level,
@@ -32,6 +33,8 @@ use crate::store::{FunctionReadError, Invocable, StoreFailure};
 pub struct Invocation {
     /// The store that it reads.
     pub serving: Arc<Serving>,
+    /// By which its requests leave.
+    pub egress: Arc<Egress>,
     /// The function, and the proof that it was invoked.
     pub invocable: Invocable,
     /// The parameters' exact bytes, where there are some.
@@ -75,6 +78,8 @@ pub struct Recorded {
 /// What the code finds: the account's store, by the right of the key that invoked it.
 struct StoreHost {
     serving: Arc<Serving>,
+    egress: Arc<Egress>,
+    rules: Rules,
     run: FunctionRun,
     origin: Origin,
     began: Began,
@@ -111,8 +116,10 @@ impl Host for StoreHost {
         }
     }
 
-    async fn fetch(&self, _: FetchRequest) -> Result<FetchResponse, Failure> {
-        Err(Failure("this instance has no way out".to_owned()))
+    async fn fetch(&self, request: FetchRequest) -> Result<FetchResponse, Failure> {
+        let (store, run, origin) = (&self.serving.store, self.run.clone(), self.origin.clone());
+        let secrets = RunSecrets { store, run, origin, clock: crate::api::now };
+        self.egress.fetch(&self.rules, &secrets, request).await
     }
 }
 
@@ -126,12 +133,14 @@ impl Functions {
         turn: Turn,
         invocation: Invocation,
     ) -> Result<Executed, ExecuteError> {
-        let Invocation { serving, invocable, params, origin, began } = invocation;
+        let Invocation { serving, egress, invocable, params, origin, began } = invocation;
         let Invocable { function, code, run } = invocable;
         let params_sha256 = hash(params.as_deref().map(RawValue::get).unwrap_or_default());
         let secrets = function.secrets.iter().map(|name| name.as_str().to_owned()).collect();
         let pair = |(name, value): (&String, &String)| (name.clone(), value.clone());
         let random: [u8; 16] = random_array()?;
+        let reference = format!("neo-secret-ref:{}:", HEXLOWER.encode(&random));
+        let rules = Rules::new(function.egress.iter().cloned().collect(), reference.clone());
         let job = Job {
             key: CodeKey {
                 account: run.grant().account(),
@@ -142,13 +151,14 @@ impl Functions {
             params: params.as_deref().map_or("null", RawValue::get).to_owned(),
             environment: function.environment.pairs().iter().map(pair).collect(),
             secrets,
-            reference: format!("neo-secret-ref:{}:", HEXLOWER.encode(&random)),
+            reference,
             execution: run.execution().to_string(),
             began,
             timeout: Duration::from_secs(function.timeout.get().into()),
             memory_mib: function.memory.get(),
         };
-        let host = StoreHost { serving: serving.clone(), run: run.clone(), origin, began };
+        let (own, by) = (serving.clone(), run.clone());
+        let host = StoreHost { serving: own, egress, rules, run: by, origin, began };
         let outcome = self.run(turn, job, &Arc::new(host)).await?;
         Ok(executed(serving, run, params_sha256, began, outcome)?)
     }

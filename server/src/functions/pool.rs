@@ -94,12 +94,17 @@ impl Pool {
             }
         }
         let mut worker = self.unseen().await.map_err(LoadError::Unavailable)?;
-        let error = match worker.load(code.as_str()).await {
-            Loaded::Ok => return Ok(worker),
-            Loaded::CompileError(error) => LoadError::CompileError(error),
-            Loaded::Broken => LoadError::Broken,
-        };
-        Err(error)
+        let mut loaded = worker.load(code.as_str()).await;
+        if matches!(loaded, Loaded::Broken) {
+            // One that has waited may have been lost unnoticed; nothing of the code has run.
+            worker = self.start().await.map_err(LoadError::Unavailable)?;
+            loaded = worker.load(code.as_str()).await;
+        }
+        match loaded {
+            Loaded::Ok => Ok(worker),
+            Loaded::CompileError(error) => Err(LoadError::CompileError(error)),
+            Loaded::Broken => Err(LoadError::Broken),
+        }
     }
 
     /// A worker that has seen no code.
