@@ -2,7 +2,6 @@
 //
 //   neo-secrets functions deploy sign-hmac.js --name send-order --secret partner-key \
 //     --egress partner.example.com --env PARTNER=https://partner.example.com --pin-code
-//   neo-secrets functions confirm send-order --code sign-hmac.js
 //   neo-secrets functions invoke send-order --params '{"id":"o-1","amount":"12.50"}'
 
 const bytes = new TextEncoder();

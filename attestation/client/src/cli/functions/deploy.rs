@@ -175,7 +175,11 @@ fn told(name: &str, value: &Value) -> String {
         Value::String(code) if name == "code" => {
             let hash = Sha256Digest::of(code.as_bytes()).to_string();
             let short: String = hash.chars().take(12).collect();
-            format!("{} lines, SHA-256 {short}..", code.lines().count())
+            let lines = match code.lines().count() {
+                1 => "1 line".to_owned(),
+                count => format!("{count} lines"),
+            };
+            format!("{lines}, SHA-256 {short}..")
         }
         Value::String(text) => text.clone(),
         Value::Array(items) if !items.is_empty() => {
@@ -209,8 +213,7 @@ fn taken(
     if error["code"] != "FUNCTION_COMPILE_ERROR" {
         return Err(refused);
     }
-    let said = details["message"].as_str().or(details["issue"].as_str());
-    let said = said.or(error["message"].as_str()).unwrap_or("a syntax error");
+    let said = details["issue"].as_str().unwrap_or("a syntax error");
     let place = format!("{}:{line}:{column}", command.file.display());
     let failure = Failure::error(format!("{place}: {}", printable(said)));
     let failure = failure.field("line", line).field("column", column);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::invoke::exactly_as_it_stands;
+use super::invoke::{LogLine, exactly_as_it_stands};
 use crate::cli::answer::{items, json_of, number, text, time, with_position};
 use crate::cli::args::Logs;
 use crate::cli::lookup::{FUNCTIONS, find_function, is_id};
@@ -66,52 +66,60 @@ fn status(execution: &Value) -> Cell {
     }
 }
 
-/// The result as it is kept, to the byte.
+/// What is kept of an execution; its result to the byte, however deep it is.
 #[derive(Deserialize)]
 struct Kept<'a> {
+    execution: Value,
     #[serde(default, borrow, deserialize_with = "exactly_as_it_stands")]
     result: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Value,
+    #[serde(default)]
+    logs: Vec<LogLine>,
+    receipt: Option<SignedBy>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SignedBy {
+    secrets_read: Vec<Value>,
 }
 
 async fn show(id: &str, execution: &str, mut session: Session) -> Result<Shown, Failure> {
     let path = format!("{FUNCTIONS}/{id}/executions/{execution}");
     let answer = session.call(Method::GET, &path, None, None, StatusCode::OK).await?;
-    let body = json_of(&answer)?;
-    let kept: Kept<'_> = serde_json::from_slice(&answer.body).map_err(Failure::error)?;
-    let record = &body["execution"];
+    let kept = serde_json::from_slice(&answer.body);
+    let Kept { execution, result, error, logs, receipt } = kept.map_err(|error| {
+        Failure::error(format!("the server's answer is not the API's: {error}"))
+    })?;
     let mut fields = vec![
-        ("id", text(record, "id")),
-        ("status", status(record)),
-        ("started", time(record, "startedAt")),
-        ("completed", time(record, "completedAt")),
-        ("duration (ms)", number(record, "duration")),
+        ("id", text(&execution, "id")),
+        ("status", status(&execution)),
+        ("started", time(&execution, "startedAt")),
+        ("completed", time(&execution, "completedAt")),
+        ("duration (ms)", number(&execution, "duration")),
     ];
-    let error = &body["error"];
     if let Some(message) = error["message"].as_str() {
-        let name = error["name"].as_str().or(error["code"].as_str()).unwrap_or("error");
+        let name = error["name"].as_str().unwrap_or("error");
         fields.push(("error", format!("{name}: {message}").into()));
     }
-    let read = items(&body["receipt"], "secretsRead").iter();
-    let read: Vec<String> = read
-        .map(|secret| {
+    if let Some(SignedBy { secrets_read }) = receipt {
+        let read = secrets_read.iter().map(|secret| {
             let name = secret["name"].as_str().unwrap_or("?");
-            format!("{name} ({})", secret["version"].as_u64().unwrap_or_default())
-        })
-        .collect();
-    if !body["receipt"].is_null() {
-        let read = if read.is_empty() { "none".to_owned() } else { read.join(", ") };
-        fields.push(("secrets read", read.into()));
+            format!("{name} (version {})", secret["version"].as_u64().unwrap_or_default())
+        });
+        let read = read.collect::<Vec<_>>().join(", ");
+        fields.push(("secrets read", if read.is_empty() { "none".into() } else { read.into() }));
     }
-    if let Some(result) = kept.result {
+    if let Some(result) = result {
         fields.push(("result", result.get().into()));
     }
-    let mut logs = String::new();
+    let mut lines = String::new();
     for line in error["stack"].as_str().unwrap_or_default().lines() {
-        logs.push_str(&format!("  {}\n", printable(line.trim())));
+        lines.push_str(&format!("  {}\n", printable(line.trim())));
     }
-    for line in items(&body, "logs") {
-        let field = |name: &str| printable(line[name].as_str().unwrap_or("-"));
-        logs.push_str(&format!("{}: {}\n", field("level"), field("message")));
+    for LogLine { level, message } in logs {
+        lines.push_str(&format!("{}: {}\n", printable(&level), printable(&message)));
     }
-    Ok(session.shown(Page::new().fields(fields).text(logs), &answer))
+    Ok(session.shown(Page::new().fields(fields).text(lines), &answer))
 }

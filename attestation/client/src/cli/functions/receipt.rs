@@ -143,11 +143,11 @@ fn checks(
         vec![("receipt key", trust.receipt_key.to_string()), ("which is", origin.to_owned())];
     let rows = [
         ("the instance's receipt key signed it", true, signature),
-        row("it is about the instance's store", receipt.store_id, Expected::Exactly(*store_id)),
-        row("the function is the expected one", receipt.function_id, *function_id),
-        row("the code that ran is the expected one", receipt.code_sha256, *code_sha256),
-        row("the parameters are the expected ones", receipt.params_sha256, *params_sha256),
-        row("the result is the expected one", receipt.result_sha256, *result_sha256),
+        row("the store is the instance's", receipt.store_id, Expected::Exactly(*store_id)),
+        row("the function", receipt.function_id, *function_id),
+        row("the code that ran", receipt.code_sha256, *code_sha256),
+        row("the parameters", receipt.params_sha256, *params_sha256),
+        row("the result", receipt.result_sha256, *result_sha256),
     ];
     let failed = error.map(|error| match error {
         ReceiptError::Signature => 0,

@@ -140,7 +140,7 @@ async fn a_syntax_error_is_shown_where_it_stands() {
     let folder = Folder::new();
     let refused = json!({"error": {"code": "FUNCTION_COMPILE_ERROR",
         "message": "The code is not JavaScript.", "requestId": "r",
-        "details": {"message": "unexpected token: ';'", "line": 2, "column": 11}}});
+        "details": {"field": "code", "issue": "unexpected token: ';'", "line": 2, "column": 11}}});
     let replies = vec![Reply::Ok(NONE), Reply::Status(400, leaked(refused))];
     let (_host, options) = started(&folder, replies).await;
     let code = "function main() {\n\tlet x = ;\n}";
@@ -377,7 +377,7 @@ async fn functions_and_their_executions_are_listed_and_shown() {
     let shown = done(format!("functions logs {ID} {options}"), &folder).await;
     assert_eq!(piped(&shown), format!("{EXECUTION}\ttimeout\t2026-01-01T00:00:00Z\t30000\n"));
     let shown = done(format!("functions logs {ID} {EXECUTION} {options}"), &folder).await;
-    for part in ["result\t[1]\n", "secrets read\tapi-key (3)\n", "info: called\n"] {
+    for part in ["result\t[1]\n", "secrets read\tapi-key (version 3)\n", "info: called\n"] {
         assert!(piped(&shown).contains(part), "{part}: {}", piped(&shown));
     }
     let shown = done(format!("functions show {ID} --code {options}"), &folder).await;
