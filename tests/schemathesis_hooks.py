@@ -1,4 +1,5 @@
-"""To JSON Schema 1.0 is an integer, and to the server it is none: whole numbers are sent as such."""
+"""To JSON Schema 1.0 is an integer, and to the server it is none: whole numbers are sent as such.
+And a 500 of an invocation has to be the function's own failure."""
 
 import schemathesis
 
@@ -16,3 +17,10 @@ def whole(value):
     if isinstance(value, list):
         return [whole(item) for item in value]
     return value
+
+
+@schemathesis.check
+def a_500_is_the_functions_own(ctx, response, case):
+    if response.status_code == 500:
+        code = response.json()["error"]["code"]
+        assert code == "EXECUTION_ERROR", f"a failure of the server: {code}"
