@@ -6,3 +6,4 @@ pub mod appliance;
 pub mod fuzzing;
 pub mod http;
 pub mod proxy;
+pub mod upstream;

@@ -13,6 +13,7 @@ mod documents;
 mod endorsements;
 mod errors;
 mod evidence;
+mod examples;
 mod floods;
 mod footprint;
 mod functions;
