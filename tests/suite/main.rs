@@ -10,6 +10,7 @@ mod closed;
 mod conformance;
 mod crash;
 mod documents;
+mod egress;
 mod endorsements;
 mod errors;
 mod evidence;
