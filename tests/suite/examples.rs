@@ -121,7 +121,7 @@ fn an_order_is_signed_by_code_that_an_admin_has_confirmed() {
     let changed = home.path("changed.js");
     std::fs::write(&changed, std::fs::read_to_string(file).unwrap() + "\n// changed\n").unwrap();
     let deployed = deploy(changed.to_str().unwrap());
-    deployed.says(0, &["CHANGES", "code", "functions confirm send-order"]);
+    deployed.says(0, &["code\t", "changed send-order", "functions confirm send-order"]);
     invoke().says(1, &["SecretAccessDenied"]);
     let confirm = |file: &str| cli(&home, &format!("functions confirm send-order --code {file}"));
     confirm(file).says(5, &["the function's code is"]);
