@@ -73,7 +73,7 @@ fn histogram_median(lines: &[(String, f64)]) -> Option<Duration> {
     None
 }
 
-fn microseconds(time: Duration) -> String {
+fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
@@ -90,8 +90,8 @@ fn main() {
         invoke(&mut connection, &path, key);
     }
     let mut warm: Vec<_> = (0..WARM).map(|_| invoke(&mut connection, &path, key)).collect();
-    let route =
-        "neo_secrets_http_request_duration_seconds_bucket{route=\"POST /v1/functions/{id}/invoke\"";
+    let route = "neo_secrets_http_request_duration_seconds_bucket\
+                 {route=\"/v1/functions/{id}/invoke\"";
     let server = histogram_median(&numbers(&appliance, &claimed.owner, route));
 
     let callers: Vec<_> = (0..CALLERS)
@@ -118,13 +118,13 @@ fn main() {
     let start = "neo_secrets_function_worker_start_duration_seconds_bucket";
     let start = histogram_median(&numbers(&appliance, &claimed.owner, start));
 
-    let told = |time: Option<Duration>| time.map_or("unknown".to_owned(), microseconds);
+    let told = |time: Option<Duration>| time.map_or("unknown".to_owned(), milliseconds);
     println!("warm, one secret read, result and receipt:");
-    println!("  caller   p50 {}", microseconds(quantile(&mut warm, 0.5)));
-    println!("           p99 {}", microseconds(quantile(&mut warm, 0.99)));
+    println!("  caller   p50 {}", milliseconds(quantile(&mut warm, 0.5)));
+    println!("           p99 {}", milliseconds(quantile(&mut warm, 0.99)));
     println!("  server   p50 {} (between two bounds of its histogram)", told(server));
     println!("{CALLERS} callers:   {:.0} a second", f64::from(done) / FOR.as_secs_f64());
     println!("code that no worker has seen:");
-    println!("  caller   p50 {}", microseconds(quantile(&mut cold, 0.5)));
+    println!("  caller   p50 {}", milliseconds(quantile(&mut cold, 0.5)));
     println!("  a worker starts in {} (p50, likewise)", told(start));
 }
