@@ -1,6 +1,7 @@
 //! What a refusal of the server means to the shell, and what to type next.
 
 use crate::cli::outcome::Exit;
+use crate::cli::rights::Lacking;
 
 /// The exit code and the advice for a status; `told` is the server's own message.
 pub(crate) fn on_status(
@@ -48,6 +49,12 @@ fn forbidden(told: &str) -> Option<String> {
     if told.contains("reveal is") || told.contains("reveal =") {
         return Some(REVEAL_OFF.to_owned());
     }
+    if told.contains("it is the owner's") {
+        return Some(
+            "owner.key is for calls about the instance only: --key-file FILE names an account's key"
+                .to_owned(),
+        );
+    }
     if told.contains("owner") {
         return Some(
             "the owner's key is in owner.key, which `neo-secrets claim` wrote: --key-file \
@@ -62,17 +69,10 @@ fn forbidden(told: &str) -> Option<String> {
                 .to_owned(),
         );
     }
-    let (_, rest) = told.split_once("permission ")?;
-    let permission = rest.trim_end_matches('.');
-    let needed = match permission {
-        "read" | "write" | "execute" | "admin" => permission,
-        // Without `read` it finds no secret by its name.
-        "reveal" => "read,reveal",
-        _ => return None,
-    };
+    let options = Lacking::parse(told)?.options();
     Some(format!(
-        "who has an admin key can issue one that may: neo-secrets keys create NAME --permission \
-         {needed} --out NAME.key; then --key-file NAME.key"
+        "who has an admin key can issue one that may: neo-secrets keys create NAME {options} --out \
+         NAME.key; then --key-file NAME.key"
     ))
 }
 
@@ -118,6 +118,12 @@ mod tests {
         let advice = |told: &str| on_status(403, told, None).1;
         let write = advice("This key lacks the permission write.").unwrap();
         assert!(write.contains("keys create NAME --permission write"), "{write}");
+        let narrow = "This key lacks the permission admin: it has read on secrets db-*.";
+        let narrow = advice(narrow).unwrap();
+        let options = "keys create NAME --permission read,admin --secret 'db-*' --out NAME.key";
+        assert!(narrow.contains(options), "{narrow}");
+        let owners = advice("This key lacks the permission read: it is the owner's.").unwrap();
+        assert!(owners.contains("an account's key"), "{owners}");
         let owner = advice("Only the owner's key may do this.").unwrap();
         assert!(owner.contains("owner.key"), "{owner}");
         // What a server says is not taken over into a command.

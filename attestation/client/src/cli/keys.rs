@@ -17,7 +17,7 @@ use crate::cli::readable::{Moment, Span, date_time};
 use crate::cli::session::{Line, Session};
 use crate::cli::settings::system_time;
 use crate::cli::shell::quoted;
-use crate::cli::terminal::printable;
+use crate::cli::terminal::{self, printable};
 use crate::cli::value::Body;
 use crate::connection::Answer;
 use crate::files;
@@ -43,6 +43,9 @@ async fn create(command: &CreateKey, mut session: Session) -> Result<Shown, Fail
     body.field("name", &json!(name));
     let mut names: Vec<&str> = permissions.iter().map(|permission| permission.name()).collect();
     names.dedup();
+    if let Some(warning) = lacks_read(&names) {
+        terminal::warn(warning);
+    }
     body.field("permissions", &json!(names));
     if !secrets.is_empty() {
         body.field("secrets", &json!(secrets));
@@ -185,12 +188,33 @@ fn deliver(
     let program = &session.settings().program;
     let page = Page::new()
         .fields(fields)
-        .hint(format!("use it: {program} --key-file {} secrets list", quoted(&file)))
+        .hint(use_it(&permissions, program, &quoted(&file)))
         .hint(next)
         .essential(vec![id.clone().into()]);
     let simulated = session.simulated();
     let json = json!({ "simulated": simulated, "id": id, "name": name, "keyFile": file });
     Ok(Shown::new(page, &json))
+}
+
+/// What a key of these permissions can be used for first.
+fn use_it(permissions: &[String], program: &str, file: &str) -> String {
+    let has = |name: &str| permissions.iter().any(|permission| permission == name);
+    let command = match () {
+        () if has("read") || has("admin") => "secrets list",
+        () if has("write") => "secrets create NAME",
+        () if has("execute") => "functions invoke ID",
+        () => "secrets value ID",
+    };
+    format!("use it: {program} --key-file {file} {command}")
+}
+
+/// What to say of a key that finds no secret by its name.
+fn lacks_read(permissions: &[&str]) -> Option<&'static str> {
+    let has = |name: &str| permissions.contains(&name);
+    (has("reveal") && !has("read") && !has("admin")).then_some(
+        "warning: without read this key takes values out by id only: it lists no secret and finds \
+         none by its name (--permission read,reveal)",
+    )
 }
 
 /// The id of the key that the user named. Names of keys need not differ; then only the id will do.
@@ -212,6 +236,30 @@ async fn find(line: &mut Line, object: &str) -> Result<String, Failure> {
         ids => {
             let message = format!("{} keys are named {object:?}: {}", ids.len(), ids.join(", "));
             Err(Failure::new(Exit::NotFoundOrConflict, message).advice("name the key by its id"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_key_is_used_for_suits_its_permissions() {
+        let told = |permissions: &[&str]| {
+            let owned: Vec<String> = permissions.iter().map(|name| (*name).to_owned()).collect();
+            (use_it(&owned, "neo-secrets", "k"), lacks_read(permissions).is_some())
+        };
+        for (permissions, command, warned) in [
+            (&["admin"][..], "secrets list", false),
+            (&["read", "reveal"], "secrets list", false),
+            (&["admin", "reveal"], "secrets list", false),
+            (&["write"], "secrets create NAME", false),
+            (&["execute"], "functions invoke ID", false),
+            (&["reveal"], "secrets value ID", true),
+        ] {
+            let expected = format!("use it: neo-secrets --key-file k {command}");
+            assert_eq!(told(permissions), (expected, warned));
         }
     }
 }

@@ -25,6 +25,7 @@ mod readable;
 mod refusal;
 mod report;
 mod reveal;
+mod rights;
 mod run;
 mod seal;
 mod secrets;
