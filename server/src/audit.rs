@@ -294,7 +294,7 @@ impl Acting for OwnerCaller {
 
 impl Object {
     pub(crate) fn key(key: &ApiKey) -> Self {
-        let ApiKey { id, name, permissions, scope, expires_at: _, created_at: _ } = key.clone();
+        let ApiKey { id, name, permissions, scope, .. } = key.clone();
         let globs = match scope {
             Scope::All => None,
             Scope::Names(globs) => Some(globs),

@@ -630,6 +630,8 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// Until when the text that it had before its last rotation works as well.
+    pub old_key_until: Option<Timestamp>,
 }
 
 /// An API key to create.

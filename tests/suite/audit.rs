@@ -247,6 +247,7 @@ fn the_log_is_paged_and_filtered() {
         ("offset=-1", "offset"),
         ("from=yesterday", "from"),
         ("to=2026-01-31", "to"),
+        ("from=2026-02-01T00:00:00Z&to=2026-01-31T00:00:00Z", "from"),
         ("action=secret.seen", "action"),
         ("action=", "action"),
         ("secret=a%20b", "secret"),

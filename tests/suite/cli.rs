@@ -72,7 +72,8 @@ fn a_newcomers_path_from_the_claim_to_a_colleagues_first_secret() {
     let denied = home.cli(&["--profile", "theirs", "secrets", "create", "web-1"], "x");
     denied.says(4, &["does not reach secrets of that name"]);
     let denied = cli(&home, "--profile theirs secrets delete db-1");
-    denied.says(4, &["lacks the permission admin", "keys create NAME --permission admin"]);
+    let advice = "keys create NAME --permission read,write,admin --secret 'db-*' --out NAME.key";
+    denied.says(4, &["lacks the permission admin: it has read, write on secrets db-*", advice]);
     cli(&home, "--profile theirs secrets get nothing").says(5, &["secrets list --prefix"]);
 
     // A rotation with time to change over.

@@ -257,8 +257,9 @@ fn each_call_of_functions_asks_for_its_permission() {
                 assert_eq!(answer.status, status, "{method} {target} by {permission}");
             } else {
                 let error = answer.error(403, "FORBIDDEN");
-                let message = format!("This key lacks the permission {needed}.");
-                assert_eq!(error["message"], message, "{method} {target} by {permission}");
+                let message =
+                    format!("This key lacks the permission {needed}: it has {permission}.");
+                assert_eq!(error["message"], message, "{method} {target}");
             }
         }
     }

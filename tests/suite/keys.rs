@@ -25,7 +25,9 @@ fn a_key_is_shown_once_and_works_until_it_is_revoked() {
     let made = made.json();
     let mut fields: Vec<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
-    assert_eq!(fields, ["createdAt", "expiresAt", "id", "key", "name", "permissions", "secrets"]);
+    let all =
+        ["createdAt", "expiresAt", "id", "key", "name", "oldKeyUntil", "permissions", "secrets"];
+    assert_eq!(fields, all);
     let token = text(&made, "key");
     assert_eq!(c.call("GET", "/v1/secrets", &token, None).status, 200);
     let listed = c.call("GET", "/v1/api-keys", &admin, None);
@@ -52,6 +54,9 @@ fn a_narrowed_key_sees_and_makes_what_its_globs_cover() {
     c.call("POST", "/v1/secrets", &narrowed, Some(&body("web-1"))).error(403, "FORBIDDEN");
     let target = format!("/v1/secrets/{}", text(&other, "id"));
     c.call("GET", &target, &narrowed, None).error(404, "NOT_FOUND");
+    let denied = c.call("DELETE", &target, &narrowed, None).error(403, "FORBIDDEN");
+    let told = "This key lacks the permission admin: it has read, write on secrets db-*.";
+    assert_eq!(denied["message"], told);
     c.call("PUT", &target, &narrowed, Some(&json!({"value": "y"}))).error(404, "NOT_FOUND");
     let list = c.call("GET", "/v1/secrets", &narrowed, None).json();
     assert_eq!(list["pagination"]["total"], 1);
@@ -101,7 +106,15 @@ fn rotation_overlaps_as_asked_and_the_last_admin_stays() {
     for token in [&old, &text(&rotated, "key")] {
         assert_eq!(c.call("GET", "/v1/secrets", token, None).status, 200);
     }
+    let old_until = |c: &mut Connection| {
+        let list = c.call("GET", "/v1/api-keys", &admin, None).json();
+        let keys = list["apiKeys"].as_array().unwrap();
+        keys.iter().find(|key| key["name"] == "r").unwrap()["oldKeyUntil"].clone()
+    };
+    assert!(rotated["oldKeyUntil"].is_string(), "{rotated}");
+    assert_eq!(old_until(&mut c), rotated["oldKeyUntil"]);
     let again = c.call("POST", &rotate, &admin, Some(&json!({"overlapSeconds": 0}))).json();
+    assert_eq!((&again["oldKeyUntil"], old_until(&mut c)), (&Value::Null, Value::Null));
     for token in [&old, &text(&rotated, "key")] {
         c.call("GET", "/v1/secrets", token, None).error(401, "UNAUTHORIZED");
     }

@@ -119,6 +119,11 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
         action: parsed(&query, "action", str::parse)?,
         secret: parsed(&query, "secret", |text| SecretName::parse(text.to_owned()))?,
     };
+    if let (Some(from), Some(to)) = (filter.from, filter.to)
+        && from > to
+    {
+        return Err(ApiError::field("from", "must not be later than to"));
+    }
     // However far it is: the way to a page is short where every event counts.
     let opens_all =
         !filter.is_empty() || matches!(&log, Log::Account(grant) if grant.scope() != &Scope::All);

@@ -22,6 +22,7 @@ pub(super) struct Key<'k> {
     secrets: Option<Vec<&'k Glob>>,
     expires_at: Option<Timestamp>,
     created_at: Timestamp,
+    old_key_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(value_type = super::openapi::TokenText))]
     key: Option<&'k str>,
@@ -44,8 +45,9 @@ pub(super) const ROTATE: &[&str] = &["overlapSeconds"];
 pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Admin>()?;
     call.query(&[]).await?;
+    let now = call.now;
     let keys = call.scan(move |store| store.list_keys(&grant)).await?;
-    Ok(Answer::ok(&List { api_keys: keys.iter().map(|key| Key::of(key, None)).collect() }))
+    Ok(Answer::ok(&List { api_keys: keys.iter().map(|key| Key::of(key, None, now)).collect() }))
 }
 
 /// `POST /v1/api-keys`
@@ -80,7 +82,8 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         ),
         CreateKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;
-    let answer = Answer::confidential(StatusCode::CREATED, &Key::of(&key, Some(&token.to_text())));
+    let answer =
+        Answer::confidential(StatusCode::CREATED, &Key::of(&key, Some(&token.to_text()), call.now));
     Ok(answer.about(key.id))
 }
 
@@ -124,12 +127,13 @@ pub async fn rotate(mut call: Call<'_>) -> Result<Answer, ApiError> {
         ),
         RotateKeyError::Store(failure) => store_failure(call.serving, &failure),
     })?;
-    let answer = Answer::confidential(StatusCode::OK, &Key::of(&key, Some(&token.to_text())));
+    let answer =
+        Answer::confidential(StatusCode::OK, &Key::of(&key, Some(&token.to_text()), call.now));
     Ok(answer.about(key.id))
 }
 
 impl<'k> Key<'k> {
-    fn of(key: &'k ApiKey, token: Option<&'k str>) -> Self {
+    fn of(key: &'k ApiKey, token: Option<&'k str>, now: Timestamp) -> Self {
         Key {
             id: key.id,
             name: &key.name,
@@ -140,6 +144,7 @@ impl<'k> Key<'k> {
             },
             expires_at: key.expires_at,
             created_at: key.created_at,
+            old_key_until: key.old_key_until.filter(|until| now < *until),
             key: token,
         }
     }

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::json::{Object, RawObject};
 use super::query::Query;
 use super::{Api, store_failure};
-use crate::access::{Caller, Grant, OwnerCaller, Right, Token};
+use crate::access::{Caller, Glob, Grant, OwnerCaller, Permission, Right, Scope, Token};
 use crate::audit::{Act, Origin, PeerAddress, RequestId};
 use crate::connection::Framing;
 use crate::limits;
@@ -55,8 +55,10 @@ impl Call<'_> {
     /// 403, naming the permission.
     pub fn grant<R: Right>(&self) -> Result<Grant<R>, ApiError> {
         self.caller.grant().map_err(|denied| {
-            let permission = denied.permission.as_str();
-            ApiError::Forbidden(format!("This key lacks the permission {permission}.").into())
+            let (permission, has) = (denied.permission.as_str(), has(&self.caller));
+            ApiError::Forbidden(
+                format!("This key lacks the permission {permission}: it {has}.").into(),
+            )
         })
     }
 
@@ -175,6 +177,20 @@ impl Call<'_> {
     pub fn part<T: std::str::FromStr>(&self) -> Result<T, ApiError> {
         let [_, id] = self.ids;
         id.parse().map_err(|_| ApiError::NotFound)
+    }
+}
+
+/// What a caller has instead of what it lacks: its own permissions and patterns are no secret to it.
+fn has(caller: &Caller) -> String {
+    let Caller::Key(key) = caller else { return "is the owner's".to_owned() };
+    let permissions: Vec<_> = key.permissions.iter().map(Permission::as_str).collect();
+    let permissions = permissions.join(", ");
+    match &key.scope {
+        Scope::All => format!("has {permissions}"),
+        Scope::Names(globs) => {
+            let globs: Vec<_> = globs.iter().map(Glob::as_str).collect();
+            format!("has {permissions} on secrets {}", globs.join(", "))
+        }
     }
 }
 

@@ -69,7 +69,8 @@ fn put_admin_key(
     let name = Label::parse("admin".to_owned()).map_err(|_| StoreFailure::Unavailable)?;
     let id = next_id(state, now)?;
     let (scope, expires_at) = (Scope::All, None);
-    let key = ApiKey { id, name, permissions, scope, expires_at, created_at: now };
+    let old_key_until = None;
+    let key = ApiKey { id, name, permissions, scope, expires_at, created_at: now, old_key_until };
     // Whatever the quota: without it the account would be nobody's.
     (state.keys, state.lasting_admins) = (1, 1);
     let (token, hash) = new_token(access)?;

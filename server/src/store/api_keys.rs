@@ -240,7 +240,8 @@ pub(super) fn create<R: Right>(
     let mut state = access.get(&*account, &Address::state(account.id))?;
     state.count(Resource::ApiKeys, (1, 0), &access.core.limits)?;
     let id = next_id(&mut state, now)?;
-    let key = ApiKey { id, name, permissions, scope, expires_at, created_at: now };
+    let old_key_until = None;
+    let key = ApiKey { id, name, permissions, scope, expires_at, created_at: now, old_key_until };
     state.lasting_admins += u64::from(is_lasting_admin(&key));
     let (token, hash) = new_token(access)?;
     put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
@@ -251,7 +252,8 @@ pub(super) fn create<R: Right>(
 }
 
 pub(super) fn body_of(key: &ApiKey, token: TokenHash) -> KeyBody {
-    let ApiKey { id: _, name, permissions, scope, expires_at, created_at } = key.clone();
+    let ApiKey { id: _, name, permissions, scope, expires_at, created_at, old_key_until: _ } =
+        key.clone();
     let globs = match scope {
         Scope::All => None,
         Scope::Names(globs) => Some(globs),
@@ -312,7 +314,8 @@ pub(super) fn rotate<R: Right>(
     }
     note(changes, act, Action::KeyRotate, Object::key(&key));
     if overlap.seconds() == 0 {
-        return Ok((key, replace_token(access, changes, &account, id)?));
+        let token = replace_token(access, changes, &account, id)?;
+        return Ok((ApiKey { old_key_until: None, ..key }, token));
     }
     // The token that asks is the one that works on: it asks again with the old one only where the
     // answer with the new one was lost.
@@ -331,7 +334,7 @@ pub(super) fn rotate<R: Right>(
     body.token = hash;
     put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
     access.put(changes, &*account, &address, &body)?;
-    Ok((key, token))
+    Ok((ApiKey { old_key_until: Some(works_until), ..key }, token))
 }
 
 fn to_api_key(body: &KeyBody, id: KeyId) -> Result<ApiKey, StoreFailure> {

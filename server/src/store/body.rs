@@ -568,6 +568,7 @@ impl KeyBody {
             scope: self.scope(),
             expires_at: self.expires_at,
             created_at: self.created_at,
+            old_key_until: self.previous.as_ref().map(|previous| previous.works_until),
         })
     }
 

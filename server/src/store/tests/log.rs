@@ -391,6 +391,7 @@ fn the_largest_batch_fits_its_records() {
         scope,
         expires_at: None,
         created_at: at(0),
+        old_key_until: None,
     };
     let mut largest = instance.act::<Admin>(1).event(Action::KeyCreate, Object::key(&key));
     largest.peer = PeerAddress::new([0xFFFF; 8].into());
