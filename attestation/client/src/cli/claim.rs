@@ -116,11 +116,11 @@ pub(crate) async fn run(
         .hint("keep the owner pair safe: without it the instance cannot be recovered or moved")
         .hint(format!(
             "next: {} keys create NAME --permission read,write --out NAME.key",
-            settings.program
+            settings.program_with_profile
         ))
         .hint(format!(
             "      {} profile export --out FILE.json: a profile for a colleague",
-            settings.program
+            settings.program_with_profile
         ))
         .essential(Vec::new());
     Ok(Shown::new(page, &json))

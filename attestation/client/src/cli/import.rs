@@ -33,10 +33,10 @@ pub(crate) async fn run(command: &Import, mut session: Session) -> Result<Done, 
     let entries = entries(found, &command.prefix);
     // What is wrong with key, instance or evidence is one failure, not one for each entry.
     session.line().await?;
-    let simulated = session.simulated();
+    let (simulated, program) = (session.simulated(), session.settings().program.clone());
     let handled = all(session, entries, Existing::asked_by(command), command.dry_run).await;
     terminal::progress_end();
-    Ok(told(command, format, &handled, simulated))
+    Ok(told(command, format, &handled, (simulated, &program)))
 }
 
 fn read(
@@ -146,7 +146,12 @@ fn kind(outcome: &Outcome) -> usize {
     }
 }
 
-fn told(command: &Import, format: Format, handled: &[Handled], simulated: bool) -> Done {
+fn told(
+    command: &Import,
+    format: Format,
+    handled: &[Handled],
+    (simulated, program): (bool, &str),
+) -> Done {
     let dry_run = command.dry_run;
     let called = |index: usize| {
         KINDS.get(index).map_or("", |(after, before)| if dry_run { before } else { after })
@@ -196,7 +201,8 @@ fn told(command: &Import, format: Format, handled: &[Handled], simulated: bool) 
     for (index, count) in counts.iter().enumerate() {
         json["counts"][called(index)] = json!(count);
     }
-    Shown::with(page, json, failure(command, handled))
+    let failure = failure(command, handled).map(|failure| failure.with_program(program));
+    Shown::with(page, json, failure)
 }
 
 fn why(outcome: &Outcome) -> String {

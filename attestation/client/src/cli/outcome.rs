@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::advice;
 use crate::cli::page::Page;
+use crate::cli::shell;
 use crate::cli::terminal::printable;
 use crate::connection::Answer;
 
@@ -105,6 +106,14 @@ impl Failure {
             );
         }
         self.field("simulated", simulated)
+    }
+
+    /// With commands that begin so, as they have to where options were typed.
+    pub(crate) fn with_program(mut self, program: &str) -> Self {
+        for line in self.details.iter_mut().chain(&mut self.advice) {
+            *line = shell::in_commands(line, program);
+        }
+        self
     }
 
     pub(crate) fn advice(mut self, advice: impl Into<String>) -> Self {

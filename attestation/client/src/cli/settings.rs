@@ -41,13 +41,16 @@ pub(crate) struct Settings {
     pub(crate) key_file: Option<PathBuf>,
     /// The profile's file, and what it holds where it exists.
     pub(crate) profile: Option<(PathBuf, Option<Profile>)>,
-    /// How a command with the same profile begins.
+    /// How a command with the same settings begins.
     pub(crate) program: String,
+    /// The same, once the profile has them.
+    pub(crate) program_with_profile: String,
     pub(crate) trust: Trust,
 }
 
 /// What a failure should say beside what failed: the settings behind it.
 pub(crate) struct Background {
+    program: String,
     simulated: bool,
     /// The profile that the pin stands in.
     pinned_by: Option<String>,
@@ -55,8 +58,8 @@ pub(crate) struct Background {
 
 impl Background {
     pub(crate) fn complete(self, failure: Failure) -> Failure {
-        let Self { simulated, pinned_by } = self;
-        let failure = failure.simulated(simulated);
+        let Self { program, simulated, pinned_by } = self;
+        let failure = failure.with_program(&program).simulated(simulated);
         match pinned_by {
             Some(path) if failure.by_pin => failure.detail(format!("the pin stands in {path}")),
             _ => failure,
@@ -81,6 +84,7 @@ impl Settings {
         environment: &Environment,
         profile_use: ProfileUse,
     ) -> Result<Self, Failure> {
+        let named = url;
         let url = given_url(global, url, environment)?;
         let profile = find_profile(global, url.as_ref(), environment, profile_use)?;
         let found = profile.as_ref().and_then(|(_, profile)| profile.as_ref());
@@ -111,7 +115,8 @@ impl Settings {
             firmware_only,
             key_file,
             profile,
-            program: shell::program(global),
+            program: shell::program(global, named),
+            program_with_profile: shell::with_profile(global),
             trust,
         })
     }
@@ -125,7 +130,8 @@ impl Settings {
             profile.as_ref()?.instance_key.map(|_| path.display().to_string())
         };
         let pinned_by = self.profile.as_ref().and_then(pinned).filter(|_| global.pin.is_none());
-        Background { simulated: self.is_simulated(), pinned_by }
+        let program = self.program.clone();
+        Background { program, simulated: self.is_simulated(), pinned_by }
     }
 
     /// The file with the owner's key: the one that was named, or else the one that the claim left

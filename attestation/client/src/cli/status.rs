@@ -34,7 +34,8 @@ pub(crate) async fn run(settings: Settings) -> Result<Done, Failure> {
 /// Nobody answers there, or who does is refused.
 fn not_verified(settings: &Settings, error: OpenError) -> Done {
     let unreachable = matches!(error, OpenError::Connect(_));
-    let failure = refusal::failure(error).simulated(settings.is_simulated());
+    let failure = refusal::failure(error).with_program(&settings.program);
+    let failure = failure.simulated(settings.is_simulated());
     let state = match failure.exit {
         Exit::Refused => "refused",
         _ if unreachable => "unreachable",
@@ -103,8 +104,8 @@ fn not_serving(
     let failure = Failure::error(format!("{} is {}: {reason}", settings.url, phase.as_str()));
     Some(match phase {
         ClaimPhase::Unclaimed => failure.advice(format!(
-            "take it into possession: {} claim {} --owner-key owner.pem",
-            settings.program, settings.url
+            "take it into possession: {} claim --owner-key owner.pem",
+            settings.program
         )),
         ClaimPhase::Sealed(_) => failure.advice(
             "its store stays closed until its operator has mended that; OPERATIONS.md says how for \

@@ -14,6 +14,7 @@ use crate::cli::outcome::{Failure, Shown};
 use crate::cli::page::{Cell, Page, Paint};
 use crate::cli::refusal;
 use crate::cli::settings::{self, Settings};
+use crate::cli::shell::quoted;
 use crate::cli::terminal;
 use crate::connection::{OpenError, Refused};
 use crate::files;
@@ -66,24 +67,30 @@ pub(crate) async fn run(
         page = page.hint(format!("profile: {path}"));
         shown["profile"] = json!(path);
     }
-    page = page.hint(next(&settings, appraised));
+    page = page.hint(next(&settings, appraised, *save_profile));
     Ok(Shown::new(page.essential(Vec::new()), &shown))
 }
 
 /// What a phase lets one do next.
-fn next(settings: &Settings, appraised: &Appraised) -> String {
-    let program = &settings.program;
+fn next(settings: &Settings, appraised: &Appraised, saved: bool) -> String {
+    let program = if saved { &settings.program_with_profile } else { &settings.program };
+    let kept = settings.profile.as_ref().and_then(|(_, profile)| profile.as_ref());
+    let kept = kept.and_then(|profile| profile.key_file.as_ref());
     match appraised.claims().phase {
         ClaimPhase::Unclaimed => {
-            format!("next: {program} claim {} --owner-key owner.pem", settings.url)
+            format!("next: {program} claim --owner-key owner.pem")
         }
         ClaimPhase::Sealed(_) => {
             "sealed: its operator sees the reason in GET /readyz and in the log".to_owned()
         }
-        ClaimPhase::Serving { .. } if settings.key_file.is_none() => {
-            format!("next: {program} --key-file FILE secrets list")
-        }
-        ClaimPhase::Serving { .. } => format!("next: {program} secrets list"),
+        ClaimPhase::Serving { .. } => match &settings.key_file {
+            None => format!("next: {program} --key-file FILE secrets list"),
+            Some(file) if !saved && Some(file) != kept => {
+                let file = quoted(&file.display().to_string());
+                format!("next: {program} --key-file {file} secrets list")
+            }
+            Some(_) => format!("next: {program} secrets list"),
+        },
     }
 }
 
