@@ -82,7 +82,7 @@ fn a_newcomers_path_from_the_claim_to_a_colleagues_first_secret() {
     for key in ["ci.key", "new.key"] {
         cli(&home, &format!("--key-file {key} secrets list")).says(0, &["db-1"]);
     }
-    cli(&home, "keys rotate ci --overlap 8d --out newer.key").says(1, &["overlapSeconds"]);
+    cli(&home, "keys rotate ci --overlap 8d --out newer.key").says(2, &["at most a week"]);
     assert!(!home.path("newer.key").exists());
     cli(&home, "keys revoke ci --yes").says(0, &["revoked key_"]);
     cli(&home, "--key-file new.key secrets list").says(4, &["--key-file FILE names another"]);

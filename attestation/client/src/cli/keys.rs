@@ -1,5 +1,7 @@
 //! `neo-secrets keys ..`: create, list, revoke, rotate. A key is shown, or written to a file, once.
 
+mod rotate;
+
 use std::path::Path;
 
 use hyper::{Method, StatusCode};
@@ -8,12 +10,11 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::cli::answer::{self, items, json_of, text, time};
-use crate::cli::args::{CreateKey, Delete, Keys, RotateKey};
+use crate::cli::args::{CreateKey, Delete, Keys};
 use crate::cli::confirm::confirm;
 use crate::cli::lookup::is_id;
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::{Cell, Column, Page};
-use crate::cli::readable::{Moment, Span, date_time};
 use crate::cli::session::{Line, Session};
 use crate::cli::settings::system_time;
 use crate::cli::shell::quoted;
@@ -30,7 +31,7 @@ pub(crate) async fn run(command: &Keys, session: Session) -> Result<Shown, Failu
         Keys::Create(create) => self::create(create, session).await,
         Keys::List => list(session).await,
         Keys::Revoke(revoke) => self::revoke(revoke, session).await,
-        Keys::Rotate(rotate) => self::rotate(rotate, session).await,
+        Keys::Rotate(rotate) => rotate::rotate(rotate, session).await,
     }
 }
 
@@ -54,13 +55,16 @@ async fn create(command: &CreateKey, mut session: Session) -> Result<Shown, Fail
         body.field("expiresAt", &json!(time.ahead(system_time()).to_string()));
     }
     let body = Some(body.finish());
+    if let Some(warning) = is_named(session.line().await?, name).await {
+        terminal::warn(&warning);
+    }
     let answer = session.call(Method::POST, PATH, body, None, StatusCode::CREATED).await?;
     let next = format!(
         "hand it on with a profile ({} profile export --out FILE.json), the key file by a safe way \
          of its own",
         session.settings().program
     );
-    deliver(&session, &answer, out.as_deref(), files::create, &next)
+    deliver(&session, &answer, out.as_deref(), files::create, &[next])
 }
 
 async fn list(mut session: Session) -> Result<Shown, Failure> {
@@ -75,6 +79,7 @@ async fn list(mut session: Session) -> Result<Shown, Failure> {
             answer::list(key, "secrets").unwrap_or("all".to_owned()).into(),
             answer::expiry(key),
             time(key, "createdAt"),
+            time(key, "oldKeyUntil"),
         ]
     };
     let columns = [
@@ -84,6 +89,7 @@ async fn list(mut session: Session) -> Result<Shown, Failure> {
         Column::cut("SECRETS"),
         Column::whole("EXPIRES"),
         Column::whole("CREATED"),
+        Column::whole("OLD KEY UNTIL"),
     ];
     let ids = keys.iter().map(|key| text(key, "id")).collect();
     let page = Page::new().table(&columns, keys.iter().map(row).collect()).essential(ids);
@@ -101,32 +107,20 @@ async fn list(mut session: Session) -> Result<Shown, Failure> {
 }
 
 async fn revoke(command: &Delete, mut session: Session) -> Result<Shown, Failure> {
-    let id = find(session.line().await?, &command.object).await?;
-    confirm(command.yes, &format!("Revoke {} ({id}) at once?", command.object))?;
+    let key = find(session.line().await?, &command.object).await?;
+    let (id, name) = (id_of(&key)?, key["name"].as_str().unwrap_or_default());
+    confirm(command.yes, &format!("Revoke {name} ({id}) at once?"))?;
     let path = format!("{PATH}/{id}");
-    let answer = session.call(Method::DELETE, &path, None, None, StatusCode::OK).await?;
+    let answer = session.call(Method::DELETE, &path, None, None, StatusCode::OK).await;
+    let answer = answer.map_err(|failure| match failure.exit {
+        Exit::NotFoundOrConflict => failure.advice(
+            "issue another one first: neo-secrets keys create NAME --permission admin,reveal --out \
+             NAME.key",
+        ),
+        _ => failure,
+    })?;
     let page = Page::new().text(format!("revoked {id}\n")).essential(Vec::new());
     Ok(session.shown(page, &answer))
-}
-
-async fn rotate(command: &RotateKey, mut session: Session) -> Result<Shown, Failure> {
-    let RotateKey { object, overlap, out } = command;
-    if let Some(path) = out {
-        files::check_can_replace(path).map_err(Failure::error)?;
-    }
-    let path = format!("{PATH}/{}/rotate", find(session.line().await?, object).await?);
-    let mut body = Body::new(None);
-    body.field("overlapSeconds", &json!(overlap.0));
-    let body = Some(body.finish());
-    let answer = session.call(Method::POST, &path, body, None, StatusCode::OK).await?;
-    let next = match overlap.0 {
-        0 => "the old key does not work any more".to_owned(),
-        seconds => {
-            let until = Moment::Distant(Span(seconds)).ahead(system_time());
-            format!("the old key works until {}", date_time(until))
-        }
-    };
-    deliver(&session, &answer, out.as_deref(), files::replace, &next)
 }
 
 /// The part of an answer that carries a new key.
@@ -148,7 +142,7 @@ fn deliver(
     answer: &Answer,
     out: Option<&Path>,
     write: fn(&Path, &[u8]) -> Result<(), files::FileError>,
-    next: &str,
+    hints: &[String],
 ) -> Result<Shown, Failure> {
     let NewKey { id, name, key, permissions, secrets, expires_at } =
         serde_json::from_slice(&answer.body).map_err(|_| {
@@ -172,8 +166,8 @@ fn deliver(
                 "the key is shown this once and stored nowhere else: keep it now, in a file with \
                  mode 0600 (--out FILE does that by itself)",
             )
-            .hint(next)
             .essential(vec![cell()]);
+        let page = hints.iter().fold(page, Page::hint);
         return Ok(Shown::answer(page, answer, session.simulated()));
     };
     let mut line = Zeroizing::new(Vec::with_capacity(key.len() + 1));
@@ -189,8 +183,8 @@ fn deliver(
     let page = Page::new()
         .fields(fields)
         .hint(use_it(&permissions, program, &quoted(&file)))
-        .hint(next)
         .essential(vec![id.clone().into()]);
+    let page = hints.iter().fold(page, Page::hint);
     let simulated = session.simulated();
     let json = json!({ "simulated": simulated, "id": id, "name": name, "keyFile": file });
     Ok(Shown::new(page, &json))
@@ -217,27 +211,45 @@ fn lacks_read(permissions: &[&str]) -> Option<&'static str> {
     )
 }
 
-/// The id of the key that the user named. Names of keys need not differ; then only the id will do.
-async fn find(line: &mut Line, object: &str) -> Result<String, Failure> {
-    if is_id(ID_PREFIX, object) {
-        return Ok(object.to_owned());
-    }
+/// What to say where a key of this name exists already. Whoever can't list keys is told nothing.
+async fn is_named(line: &mut Line, name: &str) -> Option<String> {
+    let answer = line.ask(Method::GET, PATH, None, None).await.ok()?;
+    let body = json_of(&answer).ok()?;
+    let same = items(&body, "apiKeys").iter().find(|key| key["name"] == name)?;
+    let id = printable(same["id"].as_str()?);
+    Some(format!(
+        "warning: another key has this name ({id}): only by their ids can they be told apart"
+    ))
+}
+
+/// The key that the user named, as the list has it. Names of keys need not differ; then only the id
+/// will do.
+async fn find(line: &mut Line, object: &str) -> Result<Value, Failure> {
     let answer = line.call(Method::GET, PATH, None, None, StatusCode::OK).await?;
     let body = json_of(&answer)?;
-    let named = items(&body, "apiKeys").iter().filter(|key| key["name"] == object);
-    let ids: Vec<&str> = named.filter_map(|key| key["id"].as_str()).collect();
-    match ids.as_slice() {
-        [id] if is_id(ID_PREFIX, id) => Ok((*id).to_owned()),
+    let field = if is_id(ID_PREFIX, object) { "id" } else { "name" };
+    let named = items(&body, "apiKeys").iter().filter(|key| key[field] == object);
+    let named: Vec<&Value> = named.collect();
+    match named.as_slice() {
+        [key] => Ok((*key).clone()),
         [] => {
-            let message = format!("there is no key named {object:?} that this key may see");
+            let told = if field == "id" { "with the id" } else { "named" };
+            let message = format!("there is no key {told} {object:?} that this key may see");
             Err(Failure::new(Exit::NotFoundOrConflict, message)
                 .advice("neo-secrets keys list shows the names"))
         }
-        ids => {
+        keys => {
+            let ids: Vec<&str> = keys.iter().filter_map(|key| key["id"].as_str()).collect();
             let message = format!("{} keys are named {object:?}: {}", ids.len(), ids.join(", "));
             Err(Failure::new(Exit::NotFoundOrConflict, message).advice("name the key by its id"))
         }
     }
+}
+
+/// The id of a listed key, for a path.
+fn id_of(key: &Value) -> Result<&str, Failure> {
+    let id = key["id"].as_str().filter(|id| is_id(ID_PREFIX, id));
+    id.ok_or_else(|| Failure::error("the server's list has a malformed id"))
 }
 
 #[cfg(test)]

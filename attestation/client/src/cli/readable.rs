@@ -63,6 +63,24 @@ impl FromStr for Span {
     }
 }
 
+/// How long an old key works on: a [`Span`] of at most a week, as the server has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overlap(pub(crate) u64);
+
+/// A text that is no overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected at most a week, in seconds or with a unit: 90, 90s, 15m, 24h, 7d")]
+pub(crate) struct OverlapError;
+
+impl FromStr for Overlap {
+    type Err = OverlapError;
+
+    fn from_str(text: &str) -> Result<Self, OverlapError> {
+        let span = text.parse().ok().filter(|Span(seconds)| *seconds <= WEEK);
+        span.map(|Span(seconds)| Self(seconds)).ok_or(OverlapError)
+    }
+}
+
 /// A point in time as it is typed: RFC 3339, a date, or how far from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {

@@ -141,6 +141,8 @@ fn wrong_command_lines_are_usage_errors() {
         ("secrets rollback n --to 0", "--to"),
         ("keys create n", "--permission"),
         ("keys create n --permission root", "reveal"),
+        ("keys rotate n --overlap 8d", "at most a week"),
+        ("keys rotate n --overlap 1y", "90, 90s, 15m, 24h, 7d"),
         ("claim", "--owner-key"),
         ("--pin AAAA verify", "base64 of 32 bytes"),
         ("report", "FILE"),

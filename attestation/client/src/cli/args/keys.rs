@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Delete;
-use crate::cli::readable::{Moment, Span};
+use crate::cli::readable::{Moment, Overlap};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Keys {
@@ -44,7 +44,7 @@ pub(crate) struct RotateKey {
     pub(crate) object: String,
     /// How long the old key still works, at most a week: 90 (seconds), 15m, 24h, 7d
     #[arg(long, value_name = "DURATION", default_value = "0", alias = "overlap-seconds")]
-    pub(crate) overlap: Span,
+    pub(crate) overlap: Overlap,
     /// Write the new key to this file, mode 0600, instead of printing it; a file there is replaced
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,

@@ -153,7 +153,8 @@ async fn the_seals_slots_are_told() {
 async fn an_expired_key_is_marked() {
     let keys = r#"{"apiKeys":[
         {"id":"key_a","name":"old","permissions":["read"],"secrets":["a*","b*"],
-         "expiresAt":"2020-01-01T00:00:00Z","createdAt":"2019-01-01T00:00:00Z"},
+         "expiresAt":"2020-01-01T00:00:00Z","createdAt":"2019-01-01T00:00:00Z",
+         "oldKeyUntil":"2019-01-02T00:00:00Z"},
         {"id":"key_b","name":"new","permissions":["read","write"],"secrets":null,
          "expiresAt":null,"createdAt":"2019-01-01T00:00:00Z"}]}"#;
     let folder = Folder::new();
@@ -161,11 +162,59 @@ async fn an_expired_key_is_marked() {
     let shown = done(format!("keys list {options}"), &folder).await;
     assert_eq!(
         piped(&shown),
-        "key_a\told\tread\ta*,b*\t2020-01-01T00:00:00Z (expired)\t2019-01-01T00:00:00Z\n\
-         key_b\tnew\tread,write\tall\tnever\t2019-01-01T00:00:00Z\n"
+        "key_a\told\tread\ta*,b*\t2020-01-01T00:00:00Z (expired)\t2019-01-01T00:00:00Z\t\
+         2019-01-02T00:00:00Z\n\
+         key_b\tnew\tread,write\tall\tnever\t2019-01-01T00:00:00Z\t-\n"
     );
     assert!(human(&shown).contains("expired 2"), "{}", human(&shown));
-    assert!(human(&shown).contains("1 expired: neo-secrets keys revoke ID removes one"));
+    let hint = human(&shown).lines().last().unwrap().to_owned();
+    let expected = hint.starts_with("1 expired: neo-secrets --url https://");
+    assert!(expected && hint.ends_with(" keys revoke ID removes one"), "{hint}");
+}
+
+/// A key that rotates itself goes on in its file: that is said, with what to type.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_rotates_the_key_in_use_is_told_what_to_type() {
+    let keys = r#"{"apiKeys":[{"id":"key_AbCdEfGhIjKlMnOpQrStUv-_","name":"admin",
+        "permissions":["admin"],"secrets":null,"expiresAt":null,"oldKeyUntil":null,
+        "createdAt":"2019-01-01T00:00:00Z"}]}"#;
+    let rotated = r#"{"id":"key_AbCdEfGhIjKlMnOpQrStUv-_","name":"admin","permissions":["admin"],
+        "secrets":null,"expiresAt":null,"createdAt":"2019-01-01T00:00:00Z","key":"neo_new"}"#;
+    let unknown = r#"{"error":{"code":"UNAUTHORIZED","message":"A valid API key is required."}}"#;
+    let events = r#"{"events":[],"pagination":{"total":0,"limit":100,"offset":0}}"#;
+    let folder = Folder::new();
+    let replies = [keys, rotated].map(Reply::Ok);
+    let own = [&replies[..], &[Reply::Status(401, unknown)], &replies, &[Reply::Ok(events)]];
+    let (host, options) = revealing(&folder, own.concat()).await;
+    let out = folder.join("new.key");
+    let line = format!("keys rotate admin --overlap 5m --out {} {options}", out.display());
+    let shown = human(&done(line.clone(), &folder).await);
+    assert_eq!(fs::read_to_string(&out).unwrap(), "neo_new\n");
+    assert!(shown.contains("the old key works until"), "{shown}");
+    let in_use = folder.join("admin.key");
+    let told = format!("{} has the old key: type --key-file {}", in_use.display(), out.display());
+    assert!(shown.contains(&told), "{shown}");
+    // Another key's rotation leaves the file in use as it is.
+    assert!(!human(&done(line, &folder).await).contains("has the old key"));
+    assert!(last_request(&host).starts_with("GET /v1/audit-log"), "{}", last_request(&host));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_admin_key_is_told_with_a_way_to_rotate_and_to_revoke_it() {
+    let keys = r#"{"apiKeys":[{"id":"key_AbCdEfGhIjKlMnOpQrStUv-_","name":"admin"}]}"#;
+    let last = r#"{"error":{"code":"CONFLICT","message":"This is the account's last one."}}"#;
+    let folder = Folder::new();
+    let replies = [Reply::Ok(keys), Reply::Status(409, last)];
+    let (_host, options) = revealing(&folder, [replies, replies].concat()).await;
+    for (command, advice) in [
+        ("keys rotate admin", "keys rotate admin --overlap 5m --out FILE"),
+        ("keys revoke admin", "keys create NAME --permission admin,reveal --out NAME.key"),
+    ] {
+        let failure = run_line(format!("{command} {options}"), environment(&folder)).await;
+        let failure = failure.err().unwrap();
+        assert_eq!(failure.exit, Exit::NotFoundOrConflict);
+        assert!(failure.to_text().contains(advice), "{}", failure.to_text());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
