@@ -63,17 +63,18 @@ fn forbidden(told: &str) -> Option<String> {
         );
     }
     if told.contains("does not reach") {
-        return Some(
-            "this key is narrowed to other names: who has an admin key sees which (neo-secrets keys \
-             list), and can issue another (neo-secrets keys create NAME --secret GLOB)"
-                .to_owned(),
-        );
+        return Some(NARROWED.to_owned());
     }
-    let options = Lacking::parse(told)?.options();
-    Some(format!(
+    Lacking::parse(told).map(|lacking| self::lacking(&lacking))
+}
+
+/// How to come by a key that may what this one may not.
+pub(crate) fn lacking(lacking: &Lacking) -> String {
+    let options = lacking.options();
+    format!(
         "who has an admin key can issue one that may: neo-secrets keys create NAME {options} --out \
          NAME.key; then --key-file NAME.key"
-    ))
+    )
 }
 
 /// A quota is used up: who can raise it, and how.
@@ -98,6 +99,11 @@ fn full(told: &str) -> String {
 pub(crate) const REVEAL_OFF: &str = "the instance's configuration has reveal = \"off\", which its \
     evidence shows: it gives no value out, to no key. Its owner may found an instance with reveal \
     = \"by-permission\"";
+
+/// Why a name is refused that other keys take.
+pub(crate) const NARROWED: &str = "this key is narrowed to other names: who has an admin key sees \
+    which (neo-secrets keys list), and can issue another (neo-secrets keys create NAME --secret \
+    GLOB)";
 
 fn conflict(told: &str) -> Option<String> {
     if told.contains("function") {

@@ -9,10 +9,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::cli::advice;
 use crate::cli::args::{Format, Import};
 use crate::cli::outcome::{Done, Exit, Failure, Shown};
 use crate::cli::page::{Cell, Column, Page, Paint};
 use crate::cli::pool::{self, Next};
+use crate::cli::rights::{self, Lacking, Rights};
 use crate::cli::session::{Line, Session};
 use crate::cli::terminal;
 use crate::files;
@@ -33,10 +35,18 @@ pub(crate) async fn run(command: &Import, mut session: Session) -> Result<Done, 
     let entries = entries(found, &command.prefix);
     // What is wrong with key, instance or evidence is one failure, not one for each entry.
     session.line().await?;
+    let rights = if command.dry_run { rights::of(session.line().await?).await? } else { None };
+    if let Some(rights) = &rights {
+        check_may_write(rights)?;
+    }
     let (simulated, program) = (session.simulated(), session.settings().program.clone());
-    let handled = all(session, entries, Existing::asked_by(command), command.dry_run).await;
+    let mut handled = all(session, entries, Existing::asked_by(command), command.dry_run).await;
     terminal::progress_end();
-    Ok(told(command, format, &handled, (simulated, &program)))
+    if let Some(rights) = &rights {
+        check_reach(rights, &mut handled);
+    }
+    let unchecked = command.dry_run && rights.is_none();
+    Ok(told(command, format, &handled, (simulated, &program), unchecked))
 }
 
 fn read(
@@ -100,6 +110,32 @@ async fn all(
     handled
 }
 
+/// Fails where the import that is tried out would fail at its first secret.
+fn check_may_write(rights: &Rights) -> Result<(), Failure> {
+    if rights.may("write") {
+        return Ok(());
+    }
+    let lacking = Lacking { permission: "write", has: Some(rights.clone()) };
+    let message = "nothing would be imported: this key lacks the permission write";
+    Err(Failure::new(Exit::NotAuthorised, message).advice(advice::lacking(&lacking)))
+}
+
+/// Marks what a dry run would create, and the key does not reach.
+fn check_reach(rights: &Rights, handled: &mut [Handled]) {
+    let globs = rights.secrets.as_deref().unwrap_or_default().join(", ");
+    for entry in handled {
+        let would = matches!(entry.outcome, Outcome::Created | Outcome::Updated);
+        if would && !rights.reach(&entry.name) {
+            let failure = Failure::new(
+                Exit::NotAuthorised,
+                format!("this key does not reach secrets of that name, only {globs}"),
+            );
+            let failure = failure.field("status", 403).advice(advice::NARROWED);
+            entry.outcome = Outcome::Failed(Box::new(failure));
+        }
+    }
+}
+
 /// A bar on stderr, where that is a terminal.
 struct Progress {
     done: usize,
@@ -151,6 +187,7 @@ fn told(
     format: Format,
     handled: &[Handled],
     (simulated, program): (bool, &str),
+    unchecked: bool,
 ) -> Done {
     let dry_run = command.dry_run;
     let called = |index: usize| {
@@ -178,7 +215,10 @@ fn told(
     let counted = counts.iter().enumerate().filter(|(index, count)| **count > 0 || *index == 0);
     let fields = counted.map(|(index, count)| (called(index), count.to_string().into())).collect();
     let page = Page::new().table(&columns, shown.map(row).collect()).fields(fields);
-    let page = page.essential(Vec::new());
+    let mut page = page.essential(Vec::new());
+    if unchecked {
+        page = page.hint("not checked: whether this key may create these secrets");
+    }
     let object = |entry: &Handled| {
         json!({
             "name": entry.name,

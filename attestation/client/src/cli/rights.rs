@@ -1,5 +1,11 @@
 //! What a key may do, as the server tells it where it refuses the key.
 
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::cli::answer::{items, json_of};
+use crate::cli::outcome::Failure;
+use crate::cli::session::{self, Line};
 use crate::cli::shell::quoted;
 
 /// The permissions, in the order in which they are shown.
@@ -80,6 +86,32 @@ impl Rights {
     }
 }
 
+/// What the key in use may do, as far as a call that only reads tells.
+pub(crate) async fn of(line: &mut Line) -> Result<Option<Rights>, Failure> {
+    let answer = line.ask(Method::GET, "/v1/api-keys", None, None).await;
+    let answer = answer.map_err(session::failure)?;
+    let body = json_of(&answer).unwrap_or_default();
+    Ok(match answer.status {
+        StatusCode::OK => of_admin(items(&body, "apiKeys")),
+        StatusCode::FORBIDDEN => {
+            let told = body["error"]["message"].as_str().unwrap_or_default();
+            Lacking::parse(told).and_then(|lacking| lacking.has)
+        }
+        _ => None,
+    })
+}
+
+/// An admin key's, from the keys that it sees: itself, and those that lie within it.
+fn of_admin(keys: &[Value]) -> Option<Rights> {
+    let globs = |key: &Value| -> Option<Vec<String>> {
+        let globs = key["secrets"].as_array()?.iter().filter_map(Value::as_str);
+        Some(globs.map(str::to_owned).collect())
+    };
+    let globs: Option<Vec<_>> = keys.iter().map(globs).collect();
+    let found = !keys.is_empty();
+    Rights::new(["admin"], globs.map(|globs| globs.concat())).filter(|_| found)
+}
+
 impl Lacking {
     /// Reads the server's refusal of a key that lacks a permission.
     pub(crate) fn parse(told: &str) -> Option<Self> {
@@ -119,6 +151,8 @@ fn covers(glob: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -146,6 +180,16 @@ mod tests {
             "--permission admin"
         );
         assert_eq!(Lacking::parse("This key lacks the permission $(reboot)."), None);
+    }
+
+    #[test]
+    fn an_admin_key_reaches_what_the_keys_within_it_reach() {
+        let of = |keys: Value| of_admin(keys.as_array().unwrap());
+        let every = of(json!([{"secrets": ["db-*"]}, {"secrets": null}])).unwrap();
+        assert!(every.reach("web-1") && every.may("write"));
+        let some = of(json!([{"secrets": ["db-*"]}, {"secrets": ["web"]}])).unwrap();
+        assert!(some.reach("db-1") && some.reach("web") && !some.reach("web-1"));
+        assert_eq!(of(json!([])), None);
     }
 
     #[test]

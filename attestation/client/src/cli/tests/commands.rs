@@ -253,6 +253,35 @@ async fn an_import_reports_each_outcome_and_shows_no_value() {
     assert!(last_request(&host).contains(r#""name":"app.___""#), "{}", last_request(&host));
 }
 
+/// A dry run fails where the import would, for the key's sake.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_looks_at_what_the_key_may() {
+    let narrowed = r#"{"error":{"code":"FORBIDDEN","message":
+        "This key lacks the permission admin: it has read, write on secrets db-*."}}"#;
+    let reader = r#"{"error":{"code":"FORBIDDEN","message":
+        "This key lacks the permission admin: it has read."}}"#;
+    let silent = r#"{"error":{"code":"FORBIDDEN","message":
+        "This key lacks the permission admin."}}"#;
+    let none = r#"{"secrets":[],"pagination":{"total":0,"limit":100,"offset":0}}"#;
+    let folder = Folder::new();
+    let denied = |body| [Reply::Status(403, body), Reply::Ok(none), Reply::Ok(none)];
+    let replies = [&denied(narrowed)[..], &denied(silent), &[Reply::Status(403, reader)]].concat();
+    let (_host, options) = revealing(&folder, replies).await;
+    let file = folder.join("k.env");
+    fs::write(&file, "db-a=1\nweb-a=2\n").unwrap();
+    let line = format!("import {} --dry-run {options}", file.display());
+    let shown = done(line.clone(), &folder).await;
+    assert!(piped(&shown).starts_with("db-a\tcreate\t\t\n"), "{}", piped(&shown));
+    assert!(piped(&shown).contains("web-a\tfailed\t\tthis key does not reach"));
+    let text = shown.failure.as_ref().unwrap().to_text();
+    assert!(text.contains("1 of 2 would not be imported"), "{text}");
+    let shown = done(line.clone(), &folder).await;
+    assert!(shown.failure.is_none() && human(&shown).contains("not checked: whether this key"));
+    let failure = run_line(line, environment(&folder)).await.err().unwrap();
+    assert_eq!(failure.exit, Exit::NotAuthorised);
+    assert!(failure.to_text().contains("--permission read,write --out"), "{}", failure.to_text());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_stops_where_the_next_would_fail_alike() {
     let full = r#"{"error":{"code":"QUOTA_EXCEEDED","message":
