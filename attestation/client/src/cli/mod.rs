@@ -34,6 +34,7 @@ mod settings;
 mod shell;
 mod status;
 mod terminal;
+mod trust;
 mod value;
 mod verify;
 

@@ -16,9 +16,10 @@ use crate::cli::confirm::confirm_or_yes;
 use crate::cli::environment::Environment;
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::{Cell, Column, Page, Paint};
-use crate::cli::settings::{self, system_time};
+use crate::cli::settings::system_time;
 use crate::cli::shell::quoted;
 use crate::cli::terminal;
+use crate::cli::trust::{self, Origins};
 use crate::files;
 use crate::profile::{self, Profile};
 
@@ -54,7 +55,7 @@ fn path(
 fn export(command: &ExportProfile, path: &Path) -> Result<Shown, Failure> {
     let profile = Profile { key_file: None, ..read(path)? };
     // What is damaged is not handed on.
-    let trust = trust(&profile)?;
+    let trust = trust(&profile, path)?;
     if profile.instance_key.is_none() {
         terminal::warn(
             "warning: the profile has no pin, so it does not say which instance is yours: verify \
@@ -102,15 +103,19 @@ fn import(
              choose which of your files is sent as a key",
         );
     }
-    let profile = Profile { key_file: global.key_file.clone(), ..read };
-    let trust = trust(&profile)?;
     let old = exists.then(|| Profile::read(path).ok()).flatten();
+    let own = old.as_ref().and_then(|old| own_key_file(old, &read));
+    let key_file = global.key_file.clone().or(own);
+    let profile = Profile { key_file, ..read };
+    let trust = trust(&profile, file)?;
     let page = warnings(Page::new().fields(facts(&profile, &trust)), &profile, &trust);
     terminal::show(&page).map_err(Failure::error)?;
-    if let Some(warning) = old.as_ref().and_then(|old| loses_pin(old, &profile)) {
-        terminal::warn(&warning);
+    let replaces = old.as_ref().and_then(|old| loses_pin(old, &profile));
+    for warning in replaces.iter().chain(&old.as_ref().and_then(|old| loses_key(old, &profile))) {
+        terminal::warn(&format!("warning: {warning}"));
     }
-    confirm_or_yes(*yes, &format!("Trust this, and keep it as {}?", path.display()))?;
+    let instead = if replaces.is_some() { " instead of another pin" } else { "" };
+    confirm_or_yes(*yes, &format!("Trust this, and keep it as {}{instead}?", path.display()))?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::make_private_folder(folder).map_err(Failure::error)?;
     }
@@ -138,8 +143,26 @@ fn loses_pin(old: &Profile, new: &Profile) -> Option<String> {
         None => "accepts any instance of the image",
     };
     Some(format!(
-        "warning: this replaces the pin {pin} (of {}): from then on the profile {instead}",
+        "this replaces the pin {pin} (of {}): from then on the profile {instead}",
         old.url
+    ))
+}
+
+/// The key file of the profile that is replaced, where the new one is about the same instance.
+fn own_key_file(old: &Profile, new: &Profile) -> Option<PathBuf> {
+    let same = new.instance_key.is_some()
+        && (old.instance_key, &old.url, &old.simulated_root)
+            == (new.instance_key, &new.url, &new.simulated_root);
+    old.key_file.clone().filter(|_| same)
+}
+
+/// What to say where the profile named a key file until now.
+fn loses_key(old: &Profile, new: &Profile) -> Option<String> {
+    let file = old.key_file.as_ref().filter(|_| new.key_file.is_none())?;
+    Some(format!(
+        "this is about another instance, address or root, so the profile does not name the key file {} any \
+         more",
+        file.display()
     ))
 }
 
@@ -153,7 +176,7 @@ fn list(environment: &Environment) -> Result<Shown, Failure> {
     let (mut rows, mut json) = (Vec::new(), Vec::new());
     for name in &names {
         let path = folder.join(format!("{name}.json"));
-        match read(&path).and_then(|profile| Ok((trust(&profile)?, profile))) {
+        match read(&path).and_then(|profile| Ok((trust(&profile, &path)?, profile))) {
             Ok((trust, profile)) => {
                 rows.push(row(name, &profile, &trust));
                 let mut object = to_json(&profile, &trust);
@@ -227,7 +250,7 @@ fn row(name: &str, profile: &Profile, trust: &Trust) -> Vec<Cell> {
 
 fn show(path: &Path) -> Result<Shown, Failure> {
     let profile = read(path)?;
-    let trust = trust(&profile)?;
+    let trust = trust(&profile, path)?;
     let mut fields = vec![("profile", path.display().to_string().into())];
     fields.extend(facts(&profile, &trust));
     fields.push(("key file", key_file(&profile).into()));
@@ -252,9 +275,10 @@ fn read(path: &Path) -> Result<Profile, Failure> {
 }
 
 /// What the profile trusts; an error where a part of it can't be used.
-fn trust(profile: &Profile) -> Result<Trust, Failure> {
+fn trust(profile: &Profile, path: &Path) -> Result<Trust, Failure> {
     let Profile { reference, policy, simulated_root, instance_key, .. } = profile;
-    settings::trust(reference, policy, simulated_root.as_deref(), *instance_key)
+    let origins = Origins::in_profile(path);
+    trust::trust(reference, policy, simulated_root.as_deref(), *instance_key, &origins)
 }
 
 fn facts(profile: &Profile, trust: &Trust) -> Vec<(&'static str, Cell)> {

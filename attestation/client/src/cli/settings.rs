@@ -5,12 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use neo_secrets_attestation::appraise::{Appraised, Pin};
+use neo_secrets_attestation::appraise::Appraised;
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::exchange::Trust;
-use neo_secrets_attestation::policy::{AnyOf, Policy};
-use neo_secrets_attestation::reference::{Covers, ReferenceValues};
+use neo_secrets_attestation::policy::AnyOf;
+use neo_secrets_attestation::reference::Covers;
 use neo_secrets_attestation::roots::{Provenance, Roots};
 use neo_secrets_attestation::time::UnixTime;
 use openssl::x509::X509;
@@ -20,6 +20,7 @@ use crate::cli::environment::Environment;
 use crate::cli::outcome::Failure;
 use crate::cli::shell;
 use crate::cli::terminal;
+use crate::cli::trust::{Origins, trust};
 use crate::client::AttestedClient;
 use crate::connection::FirmwareOnly;
 use crate::files::{self, FileError};
@@ -101,7 +102,8 @@ impl Settings {
         let pin = global.pin.or_else(|| found.and_then(|profile| profile.instance_key));
         let key_file = global.key_file.clone().or_else(|| environment.key_file.clone());
         let key_file = key_file.or_else(|| found.and_then(|profile| profile.key_file.clone()));
-        let trust = trust(&reference, &policy, simulated_root.as_deref(), pin)?;
+        let origins = Origins::new(global, profile.as_ref().map(|(path, _)| path.as_path()));
+        let trust = trust(&reference, &policy, simulated_root.as_deref(), pin, &origins)?;
         let firmware_only =
             if global.accept_firmware_only { FirmwareOnly::Accept } else { FirmwareOnly::Refuse };
         let pin_first_use = global.pin_first_use;
@@ -414,25 +416,4 @@ fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
 pub(crate) fn simulated_roots(path: &Path) -> Result<Roots, Failure> {
     Roots::simulated(&read_root(path)?)
         .map_err(|error| Failure::error(format!("--trust-simulated {}: {error}", path.display())))
-}
-
-/// What the texts and the pin come to.
-pub(crate) fn trust(
-    reference: &str,
-    policy: &str,
-    simulated_root: Option<&[u8]>,
-    pin: Option<PublicKey>,
-) -> Result<Trust, Failure> {
-    Ok(Trust {
-        roots: match simulated_root {
-            None => Roots::Amd,
-            Some(der) => Roots::simulated(der)
-                .map_err(|error| Failure::error(format!("the simulated root: {error}")))?,
-        },
-        reference: ReferenceValues::parse(reference.as_bytes())
-            .map_err(|error| Failure::error(format!("reference.json: {error}")))?,
-        policy: Policy::parse(policy.as_bytes())
-            .map_err(|error| Failure::error(format!("policy.json: {error}")))?,
-        pin: pin.map_or(Pin::Unpinned, Pin::InstanceKey),
-    })
 }

@@ -211,6 +211,17 @@ async fn a_first_use_pins_the_instance_in_the_profile() {
     assert_eq!(json(&done)["simulated"], true);
     assert_eq!(Profile::read(&profile).unwrap().instance_key, Some(host.instance_key()));
     assert!(run_line(format!("{name} secrets list"), environment(&folder)).await.is_ok());
+
+    let other = folder.join("q.json");
+    let name = format!("--profile {} --pin-first-use", other.display());
+    let verify = format!("{name} verify {} {files} --key-file {key} --save-profile", host.url);
+    let shown = human(&run_line(verify, environment(&folder)).await.ok().unwrap());
+    let pinned = format!("pinned {} in {}", host.instance_key(), other.display());
+    assert!(shown.contains(&pinned) && !shown.contains("no instance key was pinned"), "{shown}");
+    // The profile has what was typed: what to type next names it alone.
+    assert!(
+        shown.contains(&format!("next: neo-secrets --profile {} secrets list", other.display()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,6 +325,28 @@ async fn a_sealed_instance_gets_no_key_and_is_not_pinned() {
     assert_eq!(Profile::read(&profile).unwrap().instance_key, None);
     assert_eq!(host.count("GET /v1/attestation"), 2);
     assert_eq!(host.count("GET /v1/secrets"), 0);
+}
+
+/// A file that can't be used is named as it was typed; the other one of the two is recognised.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_file_is_named_with_its_option() {
+    let folder = Folder::new();
+    let host = Host::start(vec![Evidence::Genuine], vec![]).await;
+    let files = host.files(&folder.0).join(" ");
+    let reference = folder.join("reference.json");
+    let bad = folder.join("tcb99.json");
+    fs::write(&bad, "{}").unwrap();
+    let policy = files.split(' ').skip_while(|word| *word != "--policy").nth(1).unwrap();
+    for (from, to, parts) in [
+        (policy, &bad, ["--policy ", "tcb99.json: the policy is malformed"]),
+        (policy, &reference, ["--policy ", "this looks like reference.json, which --reference"]),
+    ] {
+        let files = files.replace(from, to.to_str().unwrap());
+        let line = format!("verify {} {files}", host.url);
+        let text = run_line(line, environment(&folder)).await.err().unwrap().to_text();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    assert!(host.connections().is_empty());
 }
 
 /// A refusal at step 11 names the pin and its profile only where it is the pin that refuses.

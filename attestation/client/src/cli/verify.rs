@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use neo_secrets_attestation::appraise::Appraised;
+use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::explain::explain;
 use neo_secrets_attestation::reference::Covers;
@@ -47,7 +48,8 @@ pub(crate) async fn run(
         page = page.text(refusal::steps_text(&explain(Ok(appraised))));
     }
     let pinned = settings.pin.is_some();
-    if !pinned && appraised.claims().phase.instance_key().is_some() {
+    let pins_now = *save_profile && settings.pins_first_use();
+    if !pinned && !pins_now && appraised.claims().phase.instance_key().is_some() {
         page = page.hint(
             "no instance key was pinned: compare the one above with what the instance's owner \
              tells you",
@@ -63,8 +65,11 @@ pub(crate) async fn run(
         shown["steps"] = json!(explain(Ok(appraised)));
     }
     if *save_profile {
-        let path = save(&settings, appraised)?;
-        page = page.hint(format!("profile: {path}"));
+        let (path, pin) = save(&settings, appraised)?;
+        page = page.hint(match pin.filter(|_| !pinned) {
+            Some(pin) => format!("pinned {pin} in {path}"),
+            None => format!("profile: {path}"),
+        });
         shown["profile"] = json!(path);
     }
     page = page.hint(next(&settings, appraised, *save_profile));
@@ -103,7 +108,10 @@ fn explain_refusal(refused: &Refused) -> Result<(), Failure> {
 }
 
 /// Writes the profile; its pin is the one that was given, or, at the first use, the instance's.
-fn save(settings: &Settings, appraised: &Appraised) -> Result<String, Failure> {
+fn save(
+    settings: &Settings,
+    appraised: &Appraised,
+) -> Result<(String, Option<PublicKey>), Failure> {
     let Some((path, _)) = &settings.profile else {
         return Err(Failure::usage(
             "--save-profile needs --profile NAME, or HOME for the default one",
@@ -126,7 +134,7 @@ fn save(settings: &Settings, appraised: &Appraised) -> Result<String, Failure> {
     // Evidence that went through the pin, or made it, names the key of that instance's receipts.
     let receipts = pin.and(settings::receipts_to_keep(appraised)).or(settings.kept_receipts());
     settings.to_profile(pin, receipts, None).write(path).map_err(Failure::error)?;
-    Ok(path.display().to_string())
+    Ok((path.display().to_string(), pin))
 }
 
 /// What was verified, in a few lines.

@@ -78,6 +78,17 @@ async fn an_import_over_a_profile_says_which_pin_it_replaces() {
     assert_eq!(import(&first_path, "")["replacedPin"], Value::Null);
     assert_eq!(import(&second_path, "--force")["replacedPin"], first.instance_key().to_string());
     assert_eq!(import(&second_path, "--force")["replacedPin"], second.instance_key().to_string());
+    // The key file stays where the instance is the same one.
+    let mine = colleague.join("mine.key");
+    let key_file = || {
+        let kept = Profile::read(&colleague.join("config/profiles/default.json")).unwrap();
+        kept.key_file
+    };
+    import(&second_path, &format!("--force --key-file {}", mine.display()));
+    import(&second_path, "--force");
+    assert_eq!(key_file(), Some(mine));
+    import(&first_path, "--force");
+    assert_eq!(key_file(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +114,8 @@ async fn an_imported_profile_names_no_file_of_ours_and_is_whole() {
 
     for (from, to, expected) in [
         ("\"version\": 1,", "\"version\": 1, \"run\": \"x\",", "unknown field `run`"),
-        ("\\\"measurements\\\"", "\\\"measuring\\\"", "reference.json"),
-        ("\\\"expires\\\"", "\\\"expiry\\\"", "policy.json"),
+        ("\\\"measurements\\\"", "\\\"measuring\\\"", "the reference in the profile /"),
+        ("\\\"expires\\\"", "\\\"expiry\\\"", "the policy in the profile /"),
         ("\"simulatedRoot\": \"", "\"simulatedRoot\": \"AAAA", "simulated root"),
     ] {
         assert!(good.contains(from), "{from} is not in {good}");
