@@ -10,7 +10,8 @@ fn an_owner_makes_bounds_and_deletes_an_account() {
     // owner.key lies beside the profile's admin.key, and is found.
     let made = cli(&home, "accounts create team --secrets 2 --audit-events 5 --out team.key");
     made.says(0, &["acc_", "--key-file team.key keys list"]);
-    cli(&home, "accounts create team --out team.key").says(1, &["exists and is not overwritten"]);
+    cli(&home, "accounts create team --out team.key")
+        .says(1, &["exists and is not overwritten", "--out FILE"]);
     let listed = cli(&home, "accounts list").out;
     let row = listed.lines().find(|line| line.contains("\tteam\t")).unwrap();
     assert!(row.contains("\t0 of 2\t") && row.ends_with("\t0 of 5\t0 of 1000"), "{row}");
@@ -33,7 +34,8 @@ fn an_owner_makes_bounds_and_deletes_an_account() {
     cli(&home, "--key-file keys/owner.key secrets list").says(4, &[]);
     cli(&home, "--key-file keys/owner.key status").says(0, &["the owner's"]);
 
-    cli(&home, "accounts delete crew").says(0, &["deleted acc_"]);
+    cli(&home, "accounts delete crew").says(2, &["--yes"]);
+    cli(&home, "accounts delete crew --yes").says(0, &["deleted acc_"]);
     cli(&home, "--key-file team.key secrets list").says(4, &["unknown, revoked or expired"]);
     let log = cli(&home, "audit --owner").out;
     let actions: Vec<&str> = log.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();

@@ -9,15 +9,16 @@ use zeroize::Zeroizing;
 
 use crate::cli::answer::{items, json_of, number, text, time, with_position};
 use crate::cli::args::{
-    Account, Accounts, CreateAccount, Delete, ListAccounts, Quota, Quotas, UpdateAccount,
+    Account, Accounts, CreateAccount, DeleteAccount, ListAccounts, Quota, Quotas, UpdateAccount,
 };
-use crate::cli::confirm::confirm;
+use crate::cli::confirm::confirm_or_yes;
 use crate::cli::environment::Environment;
 use crate::cli::lookup::is_id;
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::{Cell, Column, Page};
 use crate::cli::session::{Line, Session};
 use crate::cli::shell::quoted;
+use crate::cli::terminal::{self, printable};
 use crate::cli::value::Body;
 use crate::connection::Answer;
 use crate::files;
@@ -59,7 +60,16 @@ async fn create(
 ) -> Result<Shown, Failure> {
     let CreateAccount { name, quotas, out } = command;
     let path = key_path(out.as_deref(), name, &session, environment)?;
-    files::check_can_create(&path).map_err(Failure::error)?;
+    files::check_can_create(&path).map_err(|error| {
+        Failure::error(format!("the admin key of {name} has no place: {error}"))
+            .advice("--out FILE names another")
+    })?;
+    if let Some(id) = ids(session.line().await?, name).await?.first() {
+        terminal::warn(&format!(
+            "warning: another account has this name ({}): only by their ids can they be told apart",
+            printable(id)
+        ));
+    }
     let mut body = Body::new(None);
     body.field("name", &json!(name));
     if let Some(quotas) = quota_object(quotas) {
@@ -106,14 +116,26 @@ fn key_path(
     if !profile::is_name(name) {
         return Err(no_place(format!("no file can be named after the account {name:?}")));
     }
-    let folder = match (&session.settings().profile, &environment.config_folder) {
-        (Some((path, _)), Some(folder)) => {
-            folder.join("keys").join(path.file_stem().unwrap_or(path.as_os_str()))
-        }
-        _ => return Err(no_place("there is no place for the key".to_owned())),
+    let config = environment.config_folder.as_deref();
+    let folder = match &session.settings().profile {
+        Some((path, _)) => key_folder(path, config),
+        None => None,
     };
-    files::make_private_folder(&folder).map_err(Failure::error)?;
+    let folder = folder.ok_or_else(|| no_place("there is no place for the key".to_owned()))?;
+    if !folder.as_os_str().is_empty() {
+        files::make_private_folder(&folder).map_err(Failure::error)?;
+    }
     Ok(folder.join(format!("{name}.key")))
+}
+
+/// The folder of the keys that belong to a profile: one named after it beside the profiles, or, for
+/// one that lies elsewhere and whose name others may have, its own.
+fn key_folder(profile: &Path, config: Option<&Path>) -> Option<PathBuf> {
+    let named = config.filter(|config| profile.parent() == Some(&config.join("profiles")));
+    match named {
+        Some(config) => Some(config.join("keys").join(profile.file_stem()?)),
+        None => profile.parent().map(Path::to_owned),
+    }
 }
 
 async fn list(command: &ListAccounts, mut session: Session) -> Result<Shown, Failure> {
@@ -173,15 +195,30 @@ async fn update(command: &UpdateAccount, mut session: Session) -> Result<Shown, 
     Ok(session.shown(page, &answer))
 }
 
-async fn delete(command: &Delete, mut session: Session) -> Result<Shown, Failure> {
+async fn delete(command: &DeleteAccount, mut session: Session) -> Result<Shown, Failure> {
     let id = find(session.line().await?, &command.object).await?;
-    let object = &command.object;
-    let question = format!("Delete {object} ({id}) with all its secrets and keys, for good?");
-    confirm(command.yes, &question)?;
     let path = format!("{PATH}/{id}");
+    let account = session.call(Method::GET, &path, None, None, StatusCode::OK).await?;
+    confirm_or_yes(command.yes, &question(&json_of(&account)?))?;
     let answer = session.call(Method::DELETE, &path, None, None, StatusCode::OK).await?;
     let page = Page::new().text(format!("deleted {id}\n")).essential(Vec::new());
     Ok(session.shown(page, &answer))
+}
+
+/// What is lost with an account.
+fn question(account: &Value) -> String {
+    let name = account["name"].as_str().unwrap_or("?");
+    let id = account["id"].as_str().unwrap_or("?");
+    let count = |quota: &str, one: &str| {
+        let count = account["usage"][quota].as_u64().unwrap_or_default();
+        format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+    };
+    format!(
+        "Delete {name} ({id}) with its {}, {} and {}, for good?",
+        count("secrets", "secret"),
+        count("functions", "function"),
+        count("apiKeys", "key")
+    )
 }
 
 fn page(account: &Value) -> Page {
@@ -226,21 +263,7 @@ async fn find(line: &mut Line, object: &str) -> Result<String, Failure> {
     if is_id(ID_PREFIX, object) {
         return Ok(object.to_owned());
     }
-    let mut ids = Vec::new();
-    let mut offset = 0;
-    loop {
-        let path = format!("{PATH}?limit={}&offset={offset}", limits::PAGE_ITEMS_MAX);
-        let answer: Answer = line.call(Method::GET, &path, None, None, StatusCode::OK).await?;
-        let body = json_of(&answer)?;
-        let accounts = items(&body, "accounts");
-        let named = accounts.iter().filter(|account| account["name"] == object);
-        ids.extend(named.filter_map(|account| account["id"].as_str()).map(str::to_owned));
-        offset += accounts.len();
-        let total = body["pagination"]["total"].as_u64().unwrap_or_default();
-        if accounts.is_empty() || u64::try_from(offset).unwrap_or(u64::MAX) >= total {
-            break;
-        }
-    }
+    let ids = ids(line, object).await?;
     match ids.as_slice() {
         [id] if is_id(ID_PREFIX, id) => Ok(id.clone()),
         [] => Err(Failure::new(
@@ -253,5 +276,51 @@ async fn find(line: &mut Line, object: &str) -> Result<String, Failure> {
             format!("{} accounts are named {object:?}: {}", ids.len(), ids.join(", ")),
         )
         .advice("name the account by its id")),
+    }
+}
+
+/// The ids of the accounts of this name.
+async fn ids(line: &mut Line, name: &str) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::new();
+    let mut offset = 0;
+    loop {
+        let path = format!("{PATH}?limit={}&offset={offset}", limits::PAGE_ITEMS_MAX);
+        let answer: Answer = line.call(Method::GET, &path, None, None, StatusCode::OK).await?;
+        let body = json_of(&answer)?;
+        let accounts = items(&body, "accounts");
+        let named = accounts.iter().filter(|account| account["name"] == name);
+        ids.extend(named.filter_map(|account| account["id"].as_str()).map(str::to_owned));
+        offset += accounts.len();
+        let total = body["pagination"]["total"].as_u64().unwrap_or_default();
+        if accounts.is_empty() || u64::try_from(offset).unwrap_or(u64::MAX) >= total {
+            break;
+        }
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_lie_where_their_profile_does() {
+        let folder = |profile: &str| {
+            let folder = key_folder(Path::new(profile), Some(Path::new("/c")));
+            folder.unwrap().display().to_string()
+        };
+        assert_eq!(folder("/c/profiles/prod.json"), "/c/keys/prod");
+        assert_eq!(folder("/data/client/profile.json"), "/data/client");
+        assert_eq!(folder("profile.json"), "");
+    }
+
+    #[test]
+    fn what_is_lost_with_an_account_is_said() {
+        let account = json!({"id": "acc_1", "name": "team",
+            "usage": {"secrets": 1002, "functions": 0, "apiKeys": 1}});
+        assert_eq!(
+            question(&account),
+            "Delete team (acc_1) with its 1002 secrets, 0 functions and 1 key, for good?"
+        );
     }
 }

@@ -52,7 +52,8 @@ async fn create(command: &CreateKey, mut session: Session) -> Result<Shown, Fail
         body.field("secrets", &json!(secrets));
     }
     if let Some(time) = expires_at {
-        body.field("expiresAt", &json!(time.ahead(system_time()).to_string()));
+        let time = time.to_come(system_time()).map_err(|past| Failure::usage(past.to_string()))?;
+        body.field("expiresAt", &json!(time.to_string()));
     }
     let body = Some(body.finish());
     if let Some(warning) = is_named(session.line().await?, name).await {

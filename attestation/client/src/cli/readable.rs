@@ -116,7 +116,18 @@ impl FromStr for Moment {
     }
 }
 
+/// A time at which nothing can be made to expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--expires-at {0} has passed: it would be expired from the start")]
+pub(crate) struct PastError(UnixTime);
+
 impl Moment {
+    /// As [`Moment::ahead`], where that is still to come.
+    pub(crate) fn to_come(self, now: UnixTime) -> Result<UnixTime, PastError> {
+        let time = self.ahead(now);
+        if time > now { Ok(time) } else { Err(PastError(time)) }
+    }
+
     /// The time, a distance counted back from `now`.
     pub(crate) fn ago(self, now: UnixTime) -> UnixTime {
         match self {

@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use hyper::{Method, StatusCode};
+use neo_secrets_attestation::time::UnixTime;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::cli::answer::json_of;
 use crate::cli::args::RevealSecret;
 use crate::cli::lookup::{SECRETS, find};
 use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::Page;
+use crate::cli::readable::date_time;
 use crate::cli::session::{Line, Session};
-use crate::cli::terminal;
+use crate::cli::settings::system_time;
+use crate::cli::terminal::{self, printable};
 use crate::connection::Answer;
 use crate::files::{self, FileError};
 use crate::secret::Wiped;
@@ -64,14 +68,33 @@ pub(crate) async fn reveal(line: &mut Line, id: &str) -> Result<Revealed, Failur
 async fn ask(line: &mut Line, id: &str, version: Option<u64>) -> Result<Answer, Failure> {
     let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
     let path = format!("{SECRETS}/{id}/value{query}");
-    line.call(Method::GET, &path, None, None, StatusCode::OK).await.map_err(|failure| match failure
-        .exit
-    {
-        Exit::NotFoundOrConflict => failure.advice(
-            "it may be deleted or expired, or the version is not kept any more: neo-secrets \
-                 secrets get and secrets versions show that",
-        ),
-        _ => failure,
+    match line.call(Method::GET, &path, None, None, StatusCode::OK).await {
+        Err(failure) if failure.exit == Exit::NotFoundOrConflict => {
+            Err(expired(line, id).await.unwrap_or_else(|| {
+                failure.advice(
+                    "it may be deleted or expired, or the version is not kept any more: \
+                     neo-secrets secrets get and secrets versions show that",
+                )
+            }))
+        }
+        answer => answer,
+    }
+}
+
+/// The failure where it is for its expiry that no value is given out, and the key may see that.
+async fn expired(line: &mut Line, id: &str) -> Option<Failure> {
+    let path = format!("{SECRETS}/{id}");
+    let answer = line.call(Method::GET, &path, None, None, StatusCode::OK).await.ok()?;
+    let body = json_of(&answer).ok()?;
+    let time: UnixTime = body["expiresAt"].as_str()?.parse().ok()?;
+    let name = printable(body["name"].as_str()?);
+    (time <= system_time()).then(|| {
+        let message =
+            format!("{name} has expired since {}, and its value stays in", date_time(time));
+        Failure::new(Exit::NotFoundOrConflict, message).advice(format!(
+            "neo-secrets secrets update {name} --clear-expires-at, or --expires-at TIME, brings it \
+             back"
+        ))
     })
 }
 

@@ -92,7 +92,8 @@ async fn create(command: &CreateSecret, mut session: Session) -> Result<Shown, F
         body.field("tags", &tags);
     }
     if let Some(time) = expires_at {
-        body.field("expiresAt", &json!(time.ahead(system_time()).to_string()));
+        let time = time.to_come(system_time()).map_err(|past| Failure::usage(past.to_string()))?;
+        body.field("expiresAt", &json!(time.to_string()));
     }
     if *use_only {
         body.field("useOnly", &json!(true));

@@ -104,7 +104,17 @@ pub(crate) enum Accounts {
     /// Change an account's name or quotas
     Update(UpdateAccount),
     /// Delete an account with all its secrets and keys, for good
-    Delete(super::Delete),
+    Delete(DeleteAccount),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeleteAccount {
+    /// Name or id
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) object: String,
+    /// Don't ask; without a terminal it is required
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -169,7 +179,7 @@ pub(crate) struct CreateAccount {
     #[command(flatten)]
     pub(crate) quotas: Quotas,
     /// Write the admin key to this new file, mode 0600 [default: keys/PROFILE/NAME.key beside the
-    /// profiles]
+    /// profiles; for a profile that lies elsewhere, NAME.key beside it]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
 }

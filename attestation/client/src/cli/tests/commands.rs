@@ -51,6 +51,36 @@ async fn a_value_comes_out_byte_for_byte_and_a_file_is_never_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_is_told_so_and_nothing_is_made_that_has() {
+    let gone = r#"{"error":{"code":"NOT_FOUND","message":"There is no such object."}}"#;
+    let secret = r#"{"id":"sec_AbCdEfGhIjKlMnOpQrStUv-_","name":"db","version":1,
+        "expiresAt":"2020-01-01T00:00:00Z","expired":true}"#;
+    let folder = Folder::new();
+    let replies = vec![Reply::Status(404, gone), Reply::Ok(secret)];
+    let (host, options) = revealing(&folder, replies).await;
+    let failure = run_line(format!("secrets value {ID} {options}"), environment(&folder)).await;
+    let failure = failure.err().unwrap();
+    assert_eq!(failure.exit, Exit::NotFoundOrConflict);
+    let text = failure.to_text();
+    for part in ["db has expired since 2020-01-01 00:00:00", "update db --clear-expires-at"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let value = folder.join("value");
+    fs::write(&value, "v").unwrap();
+    let sent = host.connections().len();
+    for command in [
+        "keys create k --permission read".to_owned(),
+        format!("secrets create s --from-file {}", value.display()),
+    ] {
+        let line = format!("{command} --expires-at 2020-01-01 {options}");
+        let failure = run_line(line, environment(&folder)).await.err().unwrap();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.contains("2020-01-01T00:00:00Z has passed"), "{}", failure.message);
+    }
+    assert_eq!(host.connections().len(), sent, "nothing was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_reveal_is_off_no_value_is_asked_for() {
     let folder = Folder::new();
     let host = Host::start(vec![Evidence::Genuine], vec![Reply::Ok("{}")]).await;
@@ -104,7 +134,8 @@ async fn accounts_are_made_with_quotas_and_their_key_is_kept_in_a_file() {
         "usage":{"secrets":1,"valueBytes":2,"apiKeys":1,"auditEvents":0,"functions":2}}],
         "pagination":{"total":1,"limit":20,"offset":0}}"#;
     let folder = Folder::new();
-    let replies = vec![Reply::Status(201, made), Reply::Ok(list)];
+    let empty = r#"{"accounts":[],"pagination":{"total":0,"limit":100,"offset":0}}"#;
+    let replies = vec![Reply::Ok(empty), Reply::Status(201, made), Reply::Ok(list)];
     let (host, options) = revealing(&folder, replies).await;
     let out = folder.join("team.key");
     let quotas = "--secrets 5 --value-bytes default";
@@ -129,7 +160,12 @@ async fn accounts_are_made_with_quotas_and_their_key_is_kept_in_a_file() {
     let request = last_request(&host);
     assert_eq!(first_line(&request), format!("PUT /v1/accounts/{ACCOUNT} HTTP/1.1"));
     assert!(request.ends_with(r#"{"name":"crew","quotas":{"auditEvents":9}}"#), "{request}");
-    done(format!("accounts delete {ACCOUNT} {options}"), &folder).await;
+    // Nobody can be asked here.
+    let delete = format!("accounts delete {ACCOUNT} {options}");
+    let unasked = run_line(delete.clone(), environment(&folder)).await.err().unwrap();
+    assert!(unasked.exit == Exit::Usage && unasked.to_text().contains("--yes"));
+    assert_eq!(host.count("DELETE "), 0);
+    done(format!("{delete} --yes"), &folder).await;
     assert_eq!(host.count(&format!("DELETE /v1/accounts/{ACCOUNT} ")), 1);
     let nothing = run_line(format!("accounts update team {options}"), environment(&folder)).await;
     assert_eq!(nothing.err().unwrap().exit, Exit::Usage);
