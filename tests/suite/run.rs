@@ -187,6 +187,31 @@ fn a_killed_launcher_leaves_no_server_and_a_lost_claim_is_repeated() {
 }
 
 #[test]
+fn an_instance_that_is_left_unclaimed_is_claimed_by_the_printed_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data_with_chip(folder.path());
+    let mut run = start_with(&data, &["--unclaimed"]);
+    assert!(run.printed.contains("nobody has claimed it"), "{}", run.printed);
+    assert!(!data.join("client/admin.key").exists());
+    let client = program("neo-secrets");
+    let commands = run.printed.lines().filter(|line| line.starts_with("  ./target/release/"));
+    for line in commands {
+        let line = line.replace("./target/release/neo-secrets", client.to_str().unwrap());
+        let output = Command::new("bash").args(["-c", &line]).current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(data.join("client/admin.key").exists());
+    kill_process(pid(&run.child), Signal::TERM).unwrap();
+    assert!(run.child.wait().unwrap().success());
+    let said = try_start(&data, &["--unclaimed"]).err().unwrap();
+    assert!(said.contains("claimed already: start without --unclaimed"), "{said}");
+    // What the claim has left is what a usual start finds.
+    let mut run = start(&data);
+    kill_process(pid(&run.child), Signal::TERM).unwrap();
+    assert!(run.child.wait().unwrap().success());
+}
+
+#[test]
 fn bad_arguments_and_a_broken_chip_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let bad = Command::new(program("neo-secrets-run")).arg("--colour").output().unwrap();

@@ -61,6 +61,9 @@ pub enum RunError {
     /// The server can't be asked.
     #[error("cannot ask the server whether it is ready: {0}")]
     Probe(io::Error),
+    /// The user wants to claim it, and somebody has.
+    #[error("this instance is claimed already: start without --unclaimed, or with an empty --data")]
+    Claimed,
     /// The instance is claimed, and the keys are not where they were left.
     #[error(
         "this instance is claimed, but {} is missing and the claim can't be repeated.\nPut the file back, or start with \
@@ -136,7 +139,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let ended = tokio::select! {
         biased;
         () = signals.any() => None,
-        result = serve(&mut server, &programs, &folder, reveal) => Some(result),
+        result = serve(&mut server, &programs, &folder, (reveal, arguments.unclaimed)) => Some(result),
     };
     match ended {
         None => Ok(server.stop().await?),
@@ -154,26 +157,35 @@ async fn serve(
     server: &mut Server,
     programs: &Programs,
     folder: &Folder,
-    reveal: Reveal,
+    (reveal, unclaimed): (Reveal, bool),
 ) -> Result<(), RunError> {
     let listening = server.listening().await?;
     let url = format!("https://localhost:{}", listening.port());
     let news = tokio::select! {
-        news = make_ready(listening, &url, programs, folder) => news?,
+        news = async {
+            match unclaimed {
+                true => leave_unclaimed(listening, folder).await,
+                false => make_ready(listening, &url, programs, folder).await,
+            }
+        } => news?,
         ended = server.ended() => return Err(ended.into()),
     };
     let shown = |path: &Path| guide::quoted(&guide::path_from(&programs.root, path));
     let client_folder = guide::path_from(&programs.root, &folder.client_folder());
+    let commands = match unclaimed {
+        true => guide::claim(&client_folder, &url),
+        false => guide::commands(&client_folder, &url, reveal),
+    };
     let text = format!(
         "\nSIMULATED: the secure processor is made up, so this instance protects nothing. For trying out only.\n\
-         Serving at {url}, verified. {news}\n\
+         Serving at {url}{news}\n\
          Data: {}   Log: {}   Keys and files for clients: {}\n\n\
          Paste into another shell, in the repository's root:\n\n{}\n\
          Ctrl-C ends it; the next start with the same --data finds its secrets again.\n",
         shown(folder.path()),
         shown(&folder.log()),
         guide::quoted(&client_folder),
-        guide::commands(&client_folder, &url, reveal)
+        commands
     );
     // Whoever closed our standard output still has a server.
     let _closed = io::stdout().write_all(text.as_bytes());
@@ -200,13 +212,13 @@ async fn make_ready(
     let news = match (claimed, missing) {
         (false, _) => {
             client.claim().await?;
-            "It is new: this start has claimed it."
+            ", verified. It is new: this start has claimed it."
         }
-        (true, None) => "It has its data of an earlier start.",
+        (true, None) => ", verified. It has its data of an earlier start.",
         (true, Some(missing)) => {
             // An earlier start was cut off between the claim and the writing of the keys.
             client.claim().await.map_err(|source| RunError::KeysLost { missing, source })?;
-            "An earlier start was cut off while it claimed it; this one has repeated the claim."
+            ", verified. An earlier start was cut off while it claimed it; this one has repeated the claim."
         }
     };
     match probe(listening, Some(unproven.clone())).await? {
@@ -215,6 +227,16 @@ async fn make_ready(
         }
         answer => Err(not_ready(answer, folder)),
     }
+}
+
+/// Leaves a new instance as it is, for the user to claim.
+async fn leave_unclaimed(listening: SocketAddr, folder: &Folder) -> Result<&'static str, RunError> {
+    if is_claimed(listening, folder).await? {
+        return Err(RunError::Claimed);
+    }
+    // The pin of an instance whose store is gone.
+    files::remove(&folder.client("profile.json"))?;
+    Ok(". It is new, and nobody has claimed it.")
 }
 
 /// Whether the server has a store; waits while it looks.

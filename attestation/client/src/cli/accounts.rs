@@ -116,26 +116,13 @@ fn key_path(
     if !profile::is_name(name) {
         return Err(no_place(format!("no file can be named after the account {name:?}")));
     }
-    let config = environment.config_folder.as_deref();
-    let folder = match &session.settings().profile {
-        Some((path, _)) => key_folder(path, config),
-        None => None,
-    };
+    let profile = session.settings().profile.as_ref();
+    let folder = profile.and_then(|(path, _)| environment.key_folder(path));
     let folder = folder.ok_or_else(|| no_place("there is no place for the key".to_owned()))?;
     if !folder.as_os_str().is_empty() {
         files::make_private_folder(&folder).map_err(Failure::error)?;
     }
     Ok(folder.join(format!("{name}.key")))
-}
-
-/// The folder of the keys that belong to a profile: one named after it beside the profiles, or, for
-/// one that lies elsewhere and whose name others may have, its own.
-fn key_folder(profile: &Path, config: Option<&Path>) -> Option<PathBuf> {
-    let named = config.filter(|config| profile.parent() == Some(&config.join("profiles")));
-    match named {
-        Some(config) => Some(config.join("keys").join(profile.file_stem()?)),
-        None => profile.parent().map(Path::to_owned),
-    }
 }
 
 async fn list(command: &ListAccounts, mut session: Session) -> Result<Shown, Failure> {
@@ -302,17 +289,6 @@ async fn ids(line: &mut Line, name: &str) -> Result<Vec<String>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_lie_where_their_profile_does() {
-        let folder = |profile: &str| {
-            let folder = key_folder(Path::new(profile), Some(Path::new("/c")));
-            folder.unwrap().display().to_string()
-        };
-        assert_eq!(folder("/c/profiles/prod.json"), "/c/keys/prod");
-        assert_eq!(folder("/data/client/profile.json"), "/data/client");
-        assert_eq!(folder("profile.json"), "");
-    }
 
     #[test]
     fn what_is_lost_with_an_account_is_said() {

@@ -126,7 +126,7 @@ pub(crate) async fn run(
     Ok(Shown::new(page, &json))
 }
 
-/// Where the API keys go: the folder that is named, or one beside the profiles.
+/// Where the API keys go: the folder that is named, or the profile's.
 fn key_folder(
     out_dir: Option<&Path>,
     profile: &Path,
@@ -135,9 +135,7 @@ fn key_folder(
     if let Some(folder) = out_dir {
         return Ok(folder.to_owned());
     }
-    let name = profile.file_stem().unwrap_or(profile.as_os_str());
-    let folder = environment.config_folder.as_ref().map(|folder| folder.join("keys").join(name));
-    folder.ok_or_else(|| {
+    environment.key_folder(profile).ok_or_else(|| {
         Failure::usage("there is no place for the keys").advice("type --out-dir DIR, or set HOME")
     })
 }

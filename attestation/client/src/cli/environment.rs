@@ -1,7 +1,7 @@
 //! The environment that a command reads.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::args::has_a_key;
 
@@ -36,6 +36,16 @@ impl Environment {
         }
     }
 
+    /// The folder of the keys that belong to a profile: one named after it beside the profiles; or
+    /// its own, for one that lies elsewhere, where others have the same name.
+    pub(crate) fn key_folder(&self, profile: &Path) -> Option<PathBuf> {
+        let config = self.config_folder.as_deref();
+        match config.filter(|config| profile.parent() == Some(&config.join("profiles"))) {
+            Some(config) => Some(config.join("keys").join(profile.file_stem()?)),
+            None => profile.parent().map(Path::to_owned),
+        }
+    }
+
     /// The variable that holds an API key, which none of them takes, where one does.
     pub(crate) fn variable_with_a_key(&self) -> Option<&'static str> {
         let Self { url, key_file, profile, config_folder: _, no_color: _ } = self;
@@ -47,5 +57,22 @@ impl Environment {
         ];
         let mut variables = variables.into_iter();
         variables.find(|(_, value)| value.is_some_and(has_a_key)).map(|(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_lie_where_their_profile_does() {
+        let environment =
+            Environment { config_folder: Some("/c".into()), ..Environment::default() };
+        let folder = |profile: &str| {
+            environment.key_folder(Path::new(profile)).unwrap().display().to_string()
+        };
+        assert_eq!(folder("/c/profiles/prod.json"), "/c/keys/prod");
+        assert_eq!(folder("/data/client/profile.json"), "/data/client");
+        assert_eq!(folder("profile.json"), "");
     }
 }

@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// How to call it.
-pub const USAGE: &str = "usage: scripts/run [--data DIR] [--listen ADDRESS:PORT] [--reveal]
+pub const USAGE: &str =
+    "usage: scripts/run [--data DIR] [--listen ADDRESS:PORT] [--reveal] [--unclaimed]
 
 Builds Neo Secrets and runs it on a SIMULATED secure processor, in the foreground, until Ctrl-C.
   --data DIR             where everything is kept (default ./.neo-secrets)
   --listen ADDRESS:PORT  where to listen (default 127.0.0.1:8443; port 0: any free one)
-  --reveal               let values out, to keys with that permission; stays in DIR's config.toml";
+  --reveal               let values out, to keys with that permission; stays in DIR's config.toml
+  --unclaimed            claim nothing: print the line that does";
 
 /// Where the instance lives and listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Arguments {
     /// Whether the configuration has to say `reveal = "by-permission"`; else it stays as it is, and
     /// a new one says `off`.
     pub reveal: bool,
+    /// Whether a new instance is left for the user to claim.
+    pub unclaimed: bool,
 }
 
 /// Why a command line is refused.
@@ -55,7 +59,8 @@ impl Arguments {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Option<Self>, ArgumentError> {
         let mut arguments = arguments.into_iter();
-        let (mut data, mut listen, mut reveal) = (None, None, false);
+        let (mut data, mut listen) = (None, None);
+        let (mut reveal, mut unclaimed) = (false, false);
         while let Some(argument) = arguments.next() {
             let (name, place) = match argument.to_str() {
                 Some("-h" | "--help") => return Ok(None),
@@ -64,6 +69,13 @@ impl Arguments {
                 Some("--reveal") if reveal => return Err(ArgumentError::Repeated("--reveal")),
                 Some("--reveal") => {
                     reveal = true;
+                    continue;
+                }
+                Some("--unclaimed") if unclaimed => {
+                    return Err(ArgumentError::Repeated("--unclaimed"));
+                }
+                Some("--unclaimed") => {
+                    unclaimed = true;
                     continue;
                 }
                 _ => return Err(ArgumentError::Unknown(argument)),
@@ -84,7 +96,7 @@ impl Arguments {
             return Err(ArgumentError::NotLocal(address));
         }
         let data = data.unwrap_or_else(|| "./.neo-secrets".into());
-        Ok(Some(Self { data: data.into(), listen: address, reveal }))
+        Ok(Some(Self { data: data.into(), listen: address, reveal, unclaimed }))
     }
 }
 
@@ -101,7 +113,8 @@ mod tests {
         let defaults = parse(&[]).unwrap().unwrap();
         assert_eq!(defaults.data, PathBuf::from("./.neo-secrets"));
         assert_eq!(defaults.listen.to_string(), "127.0.0.1:8443");
-        assert!(!defaults.reveal);
+        assert!(!defaults.reveal && !defaults.unclaimed);
+        assert!(parse(&["--unclaimed"]).unwrap().unwrap().unclaimed);
         let given = parse(&["--listen", "[::1]:0", "--reveal", "--data", "my data"]);
         let given = given.unwrap().unwrap();
         assert!(given.reveal);
@@ -119,6 +132,8 @@ mod tests {
         assert_eq!(refused(&["--data", ""]), ArgumentError::NoValue("--data"));
         assert_eq!(refused(&["--data", "a", "--data", "b"]), ArgumentError::Repeated("--data"));
         assert_eq!(refused(&["--reveal", "--reveal"]), ArgumentError::Repeated("--reveal"));
+        let twice = refused(&["--unclaimed", "--unclaimed"]);
+        assert_eq!(twice, ArgumentError::Repeated("--unclaimed"));
         let listen = refused(&["--listen", "localhost:8443"]);
         assert_eq!(listen, ArgumentError::Listen("localhost:8443".into()));
         for address in ["192.0.2.1:8443", "127.0.0.2:8443", "[2001:db8::1]:1"] {

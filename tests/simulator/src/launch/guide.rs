@@ -64,6 +64,32 @@ pub fn commands(client_folder: &str, url: &str, reveal: Reveal) -> String {
     )
 }
 
+/// Verify and claim an instance that is nobody's yet, and then use it.
+pub fn claim(client_folder: &str, url: &str) -> String {
+    let file = |name: &str| quoted(&format!("{client_folder}/{name}"));
+    let cli = "./target/release/neo-secrets";
+    let trust = format!(
+        "--reference {} --policy {} --trust-simulated {}",
+        file("reference.json"),
+        file("policy.json"),
+        file("simulated-root.der")
+    );
+    let (profile, pair) = (file("profile.json"), file("owner.pem"));
+    format!(
+        r#"  # What a new machine proves, before it is anybody's:
+  {cli} verify {url} {trust} --explain
+
+  # Take it into possession: this makes your key pair and leaves its keys and a profile beside it.
+  {cli} --profile {profile} claim {url} {trust} --owner-key {pair} --out-dir {}
+
+  # Then:
+  {cli} --profile {profile} verify
+  {cli} --profile {profile} secrets list
+"#,
+        quoted(client_folder)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,7 +34,8 @@ pub(crate) struct Claim {
     /// Name of the first account
     #[arg(long, value_name = "NAME")]
     pub(crate) account_name: Option<String>,
-    /// Folder for owner.key and admin.key [default: keys/PROFILE beside the profiles]
+    /// Folder for owner.key and admin.key [default: keys/PROFILE beside the profiles, or the
+    /// folder of a profile that lies elsewhere]
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) out_dir: Option<PathBuf>,
 }
