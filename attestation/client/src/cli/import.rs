@@ -5,9 +5,11 @@ mod env;
 mod json;
 mod upload;
 
+use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::cli::advice;
 use crate::cli::args::{Format, Import};
@@ -19,7 +21,7 @@ use crate::cli::session::{Line, Session};
 use crate::cli::terminal;
 use crate::files;
 use crate::limits;
-use crate::secret::SecretValue;
+use crate::secret::{SecretValue, read_wiped};
 use entry::{Entry, FileProblem, Found, entries};
 use upload::{Existing, Outcome};
 
@@ -54,7 +56,7 @@ fn read(
     format: Option<Format>,
     flatten: bool,
 ) -> Result<(Format, Vec<Found>), Failure> {
-    let bytes = files::read_bounded(path, limits::IMPORT_BYTES_MAX).map_err(Failure::error)?;
+    let bytes = read_bytes(path)?;
     let failed = |problem: FileProblem| {
         Failure::error(format!("nothing of {} was imported: {problem}", path.display()))
     };
@@ -71,6 +73,24 @@ fn read(
         count if count > limits::IMPORT_ITEMS_MAX => Err(failed(FileProblem::TooMany)),
         _ => Ok((format, found)),
     }
+}
+
+/// The file's bytes, or for `-` those of stdin.
+fn read_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if path != Path::new("-") {
+        return files::read_bounded(path, limits::IMPORT_BYTES_MAX).map_err(Failure::error);
+    }
+    if terminal::stdin_is_terminal() {
+        return Err(Failure::usage("nothing to import comes from stdin")
+            .advice("name a file, or type: neo-secrets import - < FILE"));
+    }
+    let bytes = read_wiped(io::stdin(), limits::IMPORT_BYTES_MAX)
+        .map_err(|error| Failure::error(format!("cannot read stdin: {error}")))?;
+    if bytes.len() > limits::IMPORT_BYTES_MAX {
+        let max = limits::IMPORT_BYTES_MAX;
+        return Err(Failure::error(format!("stdin: expected at most {max} bytes, got more")));
+    }
+    Ok(bytes)
 }
 
 /// Does with each entry what is to be done, in the order of the file where it is told.

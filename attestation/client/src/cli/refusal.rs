@@ -2,8 +2,10 @@
 
 use neo_secrets_attestation::appraise::AppraiseError;
 use neo_secrets_attestation::error::{Finding, Step};
+use neo_secrets_attestation::evidence::DocumentError;
 use neo_secrets_attestation::exchange::Refusal;
 use neo_secrets_attestation::explain::{Explained, State, explain};
+use neo_secrets_attestation::json::{JsonError, JsonProblem};
 use serde_json::json;
 
 use crate::cli::outcome::{Exit, Failure};
@@ -38,9 +40,10 @@ pub(crate) fn refused_failure(refused: &Refused) -> Failure {
     match refused {
         // The instance is not ready, or nothing of ours answers there: no evidence, nothing
         // refused.
-        Refused::Evidence(refusal @ Refusal::Answer { .. }) => {
+        Refused::Evidence(refusal @ Refusal::Answer { code, .. }) => {
             let finding = refusal.finding();
-            Failure::error(refusal).field("got", finding.got)
+            let failure = Failure::error(refusal).field("got", finding.got);
+            if code.is_empty() { failure.advice(IS_IT_OURS) } else { failure }
         }
         Refused::Evidence(refusal) => {
             let finding = refusal.finding();
@@ -78,8 +81,15 @@ pub(crate) fn steps_text(steps: &[Explained]) -> String {
     text
 }
 
+/// What to say of an answer that no Neo Secrets gives.
+const IS_IT_OURS: &str = "is this a Neo Secrets server? Check the address";
+
 fn advice(refusal: &Refusal, finding: &Finding) -> &'static str {
     match refusal {
+        Refusal::Document(DocumentError::Json(JsonError {
+            problem: JsonProblem::Syntax(_),
+            ..
+        })) => IS_IT_OURS,
         Refusal::Appraisal(AppraiseError::AbiVersion { .. }) => {
             "the machine may be started on firmware older than the abiMin of policy.json (--policy)"
         }

@@ -83,12 +83,15 @@ pub(crate) struct Audit {
     /// Only about this secret
     #[arg(long, value_name = "NAME|ID")]
     pub(crate) secret: Option<String>,
-    /// Items on this page
+    /// Items on this page, at most 100
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) limit: u16,
     /// Items to skip
     #[arg(long, default_value_t = 0)]
     pub(crate) offset: u64,
+    /// All pages
+    #[arg(long, conflicts_with_all = ["limit", "offset"])]
+    pub(crate) all: bool,
     /// The instance's own log, about accounts, with the owner's key
     #[arg(long)]
     pub(crate) owner: bool,
@@ -120,7 +123,7 @@ pub(crate) struct DeleteAccount {
 
 #[derive(Args, Debug)]
 pub(crate) struct ListAccounts {
-    /// Items on this page
+    /// Items on this page, at most 100
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) limit: u16,
     /// Items to skip

@@ -51,7 +51,7 @@ pub(crate) struct ImportProfile {
 
 #[derive(Args, Debug)]
 pub(crate) struct Import {
-    /// The file with names and values
+    /// The file with names and values (`-`: stdin)
     #[arg(value_hint = clap::ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// The file's format [default: told from its content]

@@ -30,7 +30,7 @@ pub(crate) enum Secrets {
 
 #[derive(Args, Debug)]
 pub(crate) struct ListSecrets {
-    /// Items on this page
+    /// Items on this page, at most 100
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) limit: u16,
     /// Items to skip

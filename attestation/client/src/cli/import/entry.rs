@@ -27,6 +27,32 @@ pub(crate) enum FileProblem {
     Node { path: String, issue: &'static str },
     #[error("it has more than {} secrets", crate::limits::IMPORT_ITEMS_MAX)]
     TooMany,
+    #[error("{}", list(.0))]
+    Several(Vec<FileProblem>),
+}
+
+/// So many of a file's problems are told: who has to look at more looks at the file.
+const TOLD_MAX: usize = 10;
+
+impl FileProblem {
+    /// All of these as one; `None` where there are none.
+    pub(crate) fn all(mut problems: Vec<Self>) -> Option<Self> {
+        match problems.len() {
+            0 | 1 => problems.pop(),
+            _ => Some(Self::Several(problems)),
+        }
+    }
+}
+
+fn list(problems: &[FileProblem]) -> String {
+    let mut told = format!("{} mistakes", problems.len());
+    for problem in problems.iter().take(TOLD_MAX) {
+        told.push_str(&format!("\n  {problem}"));
+    }
+    if problems.len() > TOLD_MAX {
+        told.push_str(&format!("\n  and {} more", problems.len() - TOLD_MAX));
+    }
+    told
 }
 
 /// A secret to be.

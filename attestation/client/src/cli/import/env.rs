@@ -13,15 +13,47 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Found>, FileProblem> {
     let mut reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 };
     let mut found = Vec::new();
     let mut lines: HashMap<String, usize> = HashMap::new();
-    while let Some((line, name)) = reader.name()? {
-        let value = reader.value()?;
-        if let Some(first) = lines.insert(name.clone(), line) {
-            return Err(FileProblem::Repeated { line, first, source_name: name });
+    let mut problems = Vec::new();
+    loop {
+        let named = match reader.name() {
+            Ok(None) => break,
+            Ok(Some(named)) => named,
+            Err(problem) => {
+                problems.push(problem);
+                reader.end_line();
+                continue;
+            }
+        };
+        let (line, name) = named;
+        match (reader.value(), name) {
+            (Ok(value), Ok(name)) => match lines.get(&name) {
+                Some(&first) => {
+                    problems.push(FileProblem::Repeated { line, first, source_name: name });
+                }
+                None => {
+                    lines.insert(name.clone(), line);
+                    found.push(Found { source: name, value });
+                }
+            },
+            (Ok(_), Err(issue)) => problems.push(FileProblem::Line { line, issue }),
+            (Err(problem), _) => {
+                // What a quote has taken that is never closed is no line to read on from.
+                let ends = matches!(problem, FileProblem::Line { issue: UNCLOSED, .. });
+                problems.push(problem);
+                if ends {
+                    break;
+                }
+                reader.end_line();
+            }
         }
-        found.push(Found { source: name, value });
     }
-    Ok(found)
+    FileProblem::all(problems).map_or(Ok(found), Err)
 }
+
+const UNCLOSED: &str = "the quote that opens here is never closed";
+
+/// The number of a line, and its name, or what is wrong with that.
+type Named = (usize, Result<String, &'static str>);
 
 struct Reader<'a> {
     rest: &'a str,
@@ -31,7 +63,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Skips what is empty and what is a comment, and takes a name with its `=`.
-    fn name(&mut self) -> Result<Option<(usize, String)>, FileProblem> {
+    fn name(&mut self) -> Result<Option<Named>, FileProblem> {
         loop {
             let line = self.rest.lines().next().unwrap_or_default();
             let told = line.trim();
@@ -50,10 +82,9 @@ impl<'a> Reader<'a> {
                 Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
                 _ => name,
             };
-            if name.is_empty() || name.contains(char::is_whitespace) {
-                return Err(self.problem("expected one NAME before the `=`"));
-            }
-            return Ok(Some((self.line, name.to_owned())));
+            let is_one = !name.is_empty() && !name.contains(char::is_whitespace);
+            let named = is_one.then(|| name.to_owned()).ok_or("expected one NAME before the `=`");
+            return Ok(Some((self.line, named)));
         }
     }
 
@@ -87,7 +118,7 @@ impl<'a> Reader<'a> {
         quote: char,
         read: impl FnOnce(&str) -> Wiped,
     ) -> Result<Wiped, FileProblem> {
-        let open = self.problem("the quote that opens here is never closed");
+        let open = self.problem(UNCLOSED);
         self.advance(1);
         let end = closing(self.rest, quote).ok_or(open)?;
         let value = read(self.rest.get(..end).unwrap_or_default());
@@ -220,5 +251,20 @@ mod tests {
             assert!(told.starts_with(&format!("line {line}: ")), "{told}");
             assert!(told.contains(words) && !told.contains("sesame"), "{told}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_and_nothing_of_an_open_quote() {
+        let text =
+            "A=1\nsesame\nA B='sesame\nX=sesame'\nB=2 \nB=3\nC='a' sesame\nD=\"sesame\nA=x\n";
+        let told = parse(text).err().unwrap().to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "5 mistakes", "{told}");
+        for (line, begins) in lines[1..].iter().zip(["2: ", "3: ", "6: ", "7: ", "8: "]) {
+            assert!(line.starts_with(&format!("  line {begins}")), "{told}");
+        }
+        assert!(!told.contains("sesame"), "{told}");
+        let many = parse(&"x\n".repeat(12)).err().unwrap().to_string();
+        assert!(many.starts_with("12 mistakes\n") && many.ends_with("\n  and 2 more"), "{many}");
     }
 }

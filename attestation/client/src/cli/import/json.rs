@@ -27,14 +27,22 @@ pub(crate) fn parse(
         Some(format) => format == Format::Vault,
         None => looks_like_vault(&node),
     };
-    let mut found = Vec::new();
-    if is_vault {
-        vault(node, flatten, &mut found)?;
-        Ok((Format::Vault, found))
+    let mut read = Read { flatten, found: Vec::new(), problems: Vec::new() };
+    let format = if is_vault {
+        read.vault(node);
+        Format::Vault
     } else {
-        object(node, String::new(), flatten, &mut found)?;
-        Ok((Format::Json, found))
-    }
+        read.object(node, String::new());
+        Format::Json
+    };
+    FileProblem::all(read.problems).map_or(Ok((format, read.found)), Err)
+}
+
+/// What has been read, and what could not be.
+struct Read {
+    flatten: bool,
+    found: Vec<Found>,
+    problems: Vec<FileProblem>,
 }
 
 /// The fields that Vault puts beside the data.
@@ -51,86 +59,78 @@ fn looks_like_vault(node: &Node) -> bool {
     }
 }
 
-/// One export, or a list of them.
-fn vault(node: Node, flatten: bool, found: &mut Vec<Found>) -> Result<(), FileProblem> {
-    match node {
-        Node::List(exports) => {
-            for (index, export) in exports.into_iter().enumerate() {
-                one_export(export, &format!("[{index}].data"), flatten, found)?;
+impl Read {
+    /// One export, or a list of them.
+    fn vault(&mut self, node: Node) {
+        match node {
+            Node::List(exports) => {
+                for (index, export) in exports.into_iter().enumerate() {
+                    self.one_export(export, &format!("[{index}].data"));
+                }
             }
-            Ok(())
+            export => self.one_export(export, "data"),
         }
-        export => one_export(export, "data", flatten, found),
+    }
+
+    fn one_export(&mut self, export: Node, path: &str) {
+        match secrets(export) {
+            Ok(secrets) => self.object(Node::Object(secrets), String::new()),
+            Err(issue) => self.problems.push(FileProblem::Node { path: path.to_owned(), issue }),
+        }
+    }
+
+    /// The texts of an object. The path is the names that lead there, with dots between them.
+    fn object(&mut self, node: Node, path: String) {
+        let below = |name: &str| match path.as_str() {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
+        };
+        let is_top = path.is_empty();
+        let issue = match node {
+            Node::Object(fields) if is_top || self.flatten => {
+                for (name, node) in fields {
+                    self.object(node, below(&name));
+                }
+                return;
+            }
+            Node::List(nodes) if self.flatten && !is_top => {
+                for (index, node) in nodes.into_iter().enumerate() {
+                    self.object(node, below(&index.to_string()));
+                }
+                return;
+            }
+            Node::Text(value) if !is_top => {
+                self.found.push(Found { source: path, value });
+                return;
+            }
+            Node::Text(_) => "expected an object of strings, got a string",
+            Node::Object(_) => "a nested object: --flatten takes it, with a `.` between names",
+            Node::List(_) => "expected a string, got a list",
+            Node::Other(kind) => kind,
+        };
+        let path = if is_top { "the top".to_owned() } else { path };
+        self.problems.push(FileProblem::Node { path, issue });
     }
 }
 
-fn one_export(
-    export: Node,
-    path: &str,
-    flatten: bool,
-    found: &mut Vec<Found>,
-) -> Result<(), FileProblem> {
-    let absent = |issue| FileProblem::Node { path: path.to_owned(), issue };
+/// The secrets in what `vault kv get` prints.
+fn secrets(export: Node) -> Result<Vec<(String, Node)>, &'static str> {
     let Node::Object(fields) = export else {
-        return Err(absent("expected what `vault kv get -format=json` prints"));
+        return Err("expected what `vault kv get -format=json` prints");
     };
     let data = fields.into_iter().find(|(name, _)| name == "data");
     let Some((_, Node::Object(mut data))) = data else {
-        return Err(absent("expected an object of secrets: what `vault kv get` prints has one"));
+        return Err("expected an object of secrets: what `vault kv get` prints has one");
     };
     // Version 2 of the engine puts the secrets beside `metadata`, one level down.
     let has_metadata =
         data.iter().any(|(name, node)| name == "metadata" && matches!(node, Node::Object(_)));
     match data.iter().position(|(name, _)| name == "data" && has_metadata) {
         Some(index) => match data.swap_remove(index) {
-            (_, Node::Object(secrets)) => {
-                object(Node::Object(secrets), String::new(), flatten, found)
-            }
-            _ => Err(absent("expected an object of secrets: is this version deleted?")),
+            (_, Node::Object(secrets)) => Ok(secrets),
+            _ => Err("expected an object of secrets: is this version deleted?"),
         },
-        None => object(Node::Object(data), String::new(), flatten, found),
-    }
-}
-
-/// The texts of an object. The path is the names that lead there, with dots between them.
-fn object(
-    node: Node,
-    path: String,
-    flatten: bool,
-    found: &mut Vec<Found>,
-) -> Result<(), FileProblem> {
-    let below = |name: &str| match path.as_str() {
-        "" => name.to_owned(),
-        path => format!("{path}.{name}"),
-    };
-    let refused = |issue| FileProblem::Node {
-        path: if path.is_empty() { "the top".to_owned() } else { path.clone() },
-        issue,
-    };
-    let is_top = path.is_empty();
-    match node {
-        Node::Object(fields) if is_top || flatten => {
-            for (name, node) in fields {
-                object(node, below(&name), flatten, found)?;
-            }
-            Ok(())
-        }
-        Node::List(nodes) if flatten && !is_top => {
-            for (index, node) in nodes.into_iter().enumerate() {
-                object(node, below(&index.to_string()), flatten, found)?;
-            }
-            Ok(())
-        }
-        Node::Text(value) if !is_top => {
-            found.push(Found { source: path, value });
-            Ok(())
-        }
-        Node::Text(_) => Err(refused("expected an object of strings, got a string")),
-        Node::Object(_) => {
-            Err(refused("a nested object: --flatten takes it, with a `.` between names"))
-        }
-        Node::List(_) => Err(refused("expected a string, got a list")),
-        Node::Other(kind) => Err(refused(kind)),
+        None => Ok(data),
     }
 }
 
@@ -226,6 +226,15 @@ mod tests {
             assert!(told.starts_with(expected), "{text}: {told}");
             assert!(!told.contains("sesame") && !told.contains("4711"), "{told}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_told() {
+        let told = read(r#"{"a":1,"b":"x","c":{"d":"sesame"}}"#, false).unwrap_err();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 3, "{told}");
+        assert!(lines[0] == "2 mistakes" && lines[1].starts_with("  at a: "), "{told}");
+        assert!(lines[2].starts_with("  at c: a nested object") && !told.contains("sesame"));
     }
 
     #[test]

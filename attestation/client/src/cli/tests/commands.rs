@@ -105,21 +105,35 @@ async fn the_audit_log_is_filtered_and_told() {
         "object":{"type":"account","id":"acc_a","name":"x"},"from":"192.0.2.1","requestId":"r"}],
         "pagination":{"total":9,"limit":2,"offset":0}}"#;
     let folder = Folder::new();
-    let (host, options) = revealing(&folder, vec![Reply::Ok(page)]).await;
+    let keys = r#"{"apiKeys":[{"id":"key_b","name":"ci"}]}"#;
+    let replies = vec![Reply::Ok(page), Reply::Ok(keys), Reply::Status(429, "{}"), Reply::Ok(page)];
+    let (host, options) = revealing(&folder, replies).await;
     let filters = "--from 2026-02-01 --to 2026-02-02T00:00:00Z --action secret.reveal --secret a&b";
     let shown = done(format!("audit --limit 2 {filters} {options}"), &folder).await;
     assert_eq!(
         piped(&shown),
-        "2026-02-01T12:00:05Z\tsecret.reveal\tkey_b\tsec_a\tdb\t2\t192.0.2.1\n\
-         2026-02-01T12:00:04Z\taccount.create\towner\tacc_a\tx\t-\t192.0.2.1\n"
+        "2026-02-01T12:00:05Z\tsecret.reveal\tkey_b\tsec_a\tdb\t2\t192.0.2.1\tci\n\
+         2026-02-01T12:00:04Z\taccount.create\towner\tacc_a\tx\t-\t192.0.2.1\t-\n"
     );
     assert!(human(&shown).contains("2026-02-01 12:00:05  secret.reveal"));
     assert!(human(&shown).ends_with("1-2 of 9; more: --offset 2\n"), "{}", human(&shown));
+    let requests = host.connections().last().unwrap().requests.clone();
     assert_eq!(
-        first_line(&last_request(&host)),
+        first_line(&requests[requests.len() - 2]),
         "GET /v1/audit-log?limit=2&offset=0&from=2026-02-01T00%3A00%3A00Z&\
          to=2026-02-02T00%3A00%3A00Z&action=secret.reveal&secret=a%26b HTTP/1.1"
     );
+    // All pages are one: what moved to a later page meanwhile is told once.
+    let shown = done(format!("audit --all {options}"), &folder).await;
+    assert_eq!(json(&shown)["events"].as_array().unwrap().len(), 2);
+    assert!(human(&shown).ends_with("1-2 of 2\n"), "{}", human(&shown));
+    for offset in [0, 2, 4, 6, 8] {
+        let page = format!("GET /v1/audit-log?limit=100&offset={offset} ");
+        assert_eq!(host.count(&page), if offset == 0 { 2 } else { 1 }, "{offset}");
+    }
+    let reversed = run_line(format!("audit --from 5m --to 10m {options}"), environment(&folder));
+    let text = reversed.await.err().unwrap().to_text();
+    assert!(text.contains(" is later than --to ") && text.contains("--from 10m --to 5m"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
