@@ -59,12 +59,17 @@ pub(crate) async fn run(
     for path in [&owner_file, &admin_file, &profile] {
         files::check_can_replace(path).map_err(Failure::error)?;
     }
-    let pair = owner_pair(owner_key)?;
+    if owner_key.symlink_metadata().is_err() {
+        files::check_can_create(owner_key).map_err(Failure::error)?;
+    }
 
     let mut client = settings.client()?;
     let connection = client.connection().await.map_err(|error| unverified(error, &profile))?;
     announce(&settings.url, connection);
-    check_claimable(connection, &pair)?;
+    check_unsealed(connection)?;
+    // Nothing is left behind of a machine that is refused.
+    let pair = owner_pair(owner_key)?;
+    check_owner(connection, &pair)?;
     let answer = claim(connection, &pair, account_name.as_deref()).await?;
     let claimed: Claimed<'_> = serde_json::from_slice(&answer.body)
         .map_err(|_| Failure::error("the server's answer to the claim is not the API's"))?;
@@ -168,14 +173,18 @@ fn unverified(error: OpenError, profile: &Path) -> Failure {
 }
 
 /// Says before anything is sent what the server would refuse.
-fn check_claimable(connection: &VerifiedConnection, pair: &OwnerKey) -> Result<(), Failure> {
-    let appraised = connection.appraised();
-    if let ClaimPhase::Sealed(_) = appraised.claims().phase {
-        return Err(Failure::error(
-            "the instance is sealed: its store must be opened, not claimed",
-        ));
+fn check_unsealed(connection: &VerifiedConnection) -> Result<(), Failure> {
+    match connection.appraised().claims().phase {
+        ClaimPhase::Sealed(_) => {
+            Err(Failure::error("the instance is sealed: its store must be opened, not claimed"))
+        }
+        ClaimPhase::Unclaimed | ClaimPhase::Serving { .. } => Ok(()),
     }
-    match appraised.config().owner_key {
+}
+
+/// Says before anything is sent whether the configuration names another owner.
+fn check_owner(connection: &VerifiedConnection, pair: &OwnerKey) -> Result<(), Failure> {
+    match connection.appraised().config().owner_key {
         config::OwnerKey::Named(named) if named != pair.public() => {
             let own = pair.public();
             let message =

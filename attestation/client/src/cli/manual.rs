@@ -34,6 +34,16 @@ fn script(shell: impl Generator, name: &str) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
+/// The command's line, in roff.
+fn synopsis(command: &Command) -> Result<String, Failure> {
+    let mut section = Vec::new();
+    let man = clap_mangen::Man::new(command.clone());
+    man.render_synopsis_section(&mut section).map_err(Failure::error)?;
+    let section = String::from_utf8_lossy(&section);
+    let (_, line) = section.split_once(".SH SYNOPSIS\n").unwrap_or_default();
+    Ok(line.to_owned())
+}
+
 /// The page of the command that is named, in roff.
 pub(crate) fn man(command: &Man) -> Result<Shown, Failure> {
     let mut root = CommandLine::command();
@@ -51,12 +61,20 @@ pub(crate) fn man(command: &Man) -> Result<Shown, Failure> {
         })?;
     }
     let mut page = Vec::new();
+    // An empty date would be left out of the title's line, and what follows taken for it.
     clap_mangen::Man::new(found.clone())
         .title(found.get_display_name().unwrap_or(NAME))
+        .date(" ")
+        .source(concat!("neo-secrets ", env!("CARGO_PKG_VERSION")))
         .manual("Neo Secrets")
         .render(&mut page)
         .map_err(Failure::error)?;
-    let page = String::from_utf8_lossy(&page).into_owned();
+    let page = String::from_utf8_lossy(&page);
+    let own = found.clone().mut_args(|arg| {
+        let hidden = arg.is_hide_set() || arg.is_global_set();
+        arg.hide(hidden)
+    });
+    let page = page.replacen(&synopsis(found)?, &synopsis(&own)?, 1);
     let json = json!({ "roff": page });
     Ok(Shown::new(Page::new().text(page), &json))
 }

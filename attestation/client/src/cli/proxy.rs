@@ -88,6 +88,7 @@ pub(crate) async fn run(
     let proxy = proxy.with_names(arguments.hosts.clone());
     let proxy = if arguments.verbose { proxy.with_watcher(tell) } else { proxy };
     proxy.serve(endpoint, signals.next()).await;
+    terminal::note("ended: nothing listens any more");
     Ok(Shown::new(Page::new(), &json!({ "ended": true })))
 }
 

@@ -60,7 +60,8 @@ impl Session {
                  neo-secrets verify --key-file FILE --save-profile",
             )
         })?;
-        let key = Rc::new(read_key(&path)?);
+        let key = read_key(&path).map_err(|failure| settings.about_key_file(&path, failure))?;
+        let key = Rc::new(key);
         let client = settings.client()?;
         Ok(Self { settings, line: Line { client, key }, announced: false })
     }

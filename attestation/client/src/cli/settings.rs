@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pin_first_use: bool,
     firmware_only: FirmwareOnly,
     pub(crate) key_file: Option<PathBuf>,
+    /// Whether it is the environment that names the key file.
+    key_file_by_variable: bool,
     /// The profile's file, and what it holds where it exists.
     pub(crate) profile: Option<(PathBuf, Option<Profile>)>,
     /// How a command with the same settings begins.
@@ -101,6 +103,7 @@ impl Settings {
         };
         let pin = global.pin.or_else(|| found.and_then(|profile| profile.instance_key));
         let key_file = global.key_file.clone().or_else(|| environment.key_file.clone());
+        let key_file_by_variable = global.key_file.is_none() && key_file.is_some();
         let key_file = key_file.or_else(|| found.and_then(|profile| profile.key_file.clone()));
         let origins = Origins::new(global, profile.as_ref().map(|(path, _)| path.as_path()));
         let trust = trust(&reference, &policy, simulated_root.as_deref(), pin, &origins)?;
@@ -116,6 +119,7 @@ impl Settings {
             pin_first_use,
             firmware_only,
             key_file,
+            key_file_by_variable,
             profile,
             program: shell::program(global, named),
             program_with_profile: shell::with_profile(global),
@@ -146,6 +150,15 @@ impl Settings {
         }
         let beside = kept.map(|file| file.with_file_name("owner.key"));
         beside.filter(|file| file.exists()).or_else(|| self.key_file.clone())
+    }
+
+    /// Says of a key file that can't be read who has named it.
+    pub(crate) fn about_key_file(&self, file: &Path, failure: Failure) -> Failure {
+        let by_variable = self.key_file_by_variable && self.key_file.as_deref() == Some(file);
+        match by_variable {
+            true => failure.detail("NEO_SECRETS_KEY_FILE names it".to_owned()),
+            false => failure,
+        }
     }
 
     pub(crate) fn pins_first_use(&self) -> bool {
@@ -364,10 +377,12 @@ fn find_profile(
         Err(error) if !is_absent(&error) => return Err(Failure::error(error)),
         Err(_) if named.is_some() && profile_use == ProfileUse::Read => {
             let message = format!("there is no profile at {}", path.display());
-            return Err(Failure::usage(message).advice(
-                "`claim` writes one; so do `profile import FILE`, and `verify --save-profile` with \
-                 --url, --reference and --policy",
-            ));
+            return Err(Failure::usage(message).advice(match named.and_then(file_here) {
+                Some(file) => format!("the file in this folder is meant by --profile ./{file}"),
+                None => "`claim` writes one; so do `profile import FILE`, and `verify \
+                         --save-profile` with --url, --reference and --policy"
+                    .to_owned(),
+            }));
         }
         Err(_) => None,
     };
@@ -383,6 +398,11 @@ fn find_profile(
         }
         _ => Ok(Some((path, profile))),
     }
+}
+
+/// A name that was typed, where it is also that of a file in this folder.
+fn file_here(name: &OsStr) -> Option<&str> {
+    name.to_str().filter(|name| !name.contains('/') && Path::new(name).is_file())
 }
 
 fn is_absent(error: &ProfileError) -> bool {

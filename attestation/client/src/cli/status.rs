@@ -67,7 +67,7 @@ fn verified(
     let phase = claims.phase.as_str();
     let state = match ready {
         Ok(()) => Cell::Painted(Paint::Good, phase.to_owned()),
-        Err(reason) => Cell::Painted(Paint::Bad, format!("{phase}: {reason}")),
+        Err(reason) => Cell::Painted(Paint::Bad, in_phase(phase, reason)),
     };
     let owner = config.owner_key.to_string();
     let (seal, reveal) = (config.seal.as_str(), config.reveal.as_str());
@@ -81,7 +81,13 @@ fn verified(
         ("config", format!("seal {seal}, reveal {reveal}, owner {owner}").into()),
         ("policy until", Cell::Until(Some(appraised.policy_expires()))),
         ("CRL due", crl(report.crl())),
-        ("pin", pin(settings)),
+        (
+            "pin",
+            match (&claims.phase, settings.pin) {
+                (ClaimPhase::Unclaimed, None) => "none: a claim makes one".into(),
+                _ => pin(settings),
+            },
+        ),
         ("key", key.cell(settings)),
     ];
     let mut json = verify::to_json(&settings.url, appraised, settings.pin.is_some());
@@ -101,7 +107,8 @@ fn not_serving(
 ) -> Option<Failure> {
     let Err(reason) = ready else { return None };
     let phase = &appraised.claims().phase;
-    let failure = Failure::error(format!("{} is {}: {reason}", settings.url, phase.as_str()));
+    let state = in_phase(phase.as_str(), reason);
+    let failure = Failure::error(format!("{} is {state}", settings.url));
     Some(match phase {
         ClaimPhase::Unclaimed => failure.advice(format!(
             "take it into possession: {} claim --owner-key owner.pem",
@@ -113,6 +120,12 @@ fn not_serving(
         ),
         ClaimPhase::Serving { .. } => failure.advice("its operator has to look at it"),
     })
+}
+
+/// The phase and the reason, which begins with the phase where that is all the reason.
+fn in_phase(phase: &str, reason: &str) -> String {
+    let reason = reason.strip_prefix(&format!("{phase}: ")).unwrap_or(reason);
+    format!("{phase}: {reason}")
 }
 
 fn crl(status: CrlStatus) -> Cell {
@@ -173,7 +186,7 @@ async fn key(
     if settings.check_instance_is_named().is_err() {
         return Ok(Key::NotSent("no pin"));
     }
-    let key = session::read_key(path)?;
+    let key = session::read_key(path).map_err(|it| settings.about_key_file(path, it))?;
     let key = Some(&key);
     let read = match get(client, "/v1/secrets?limit=1", key).await?.status {
         StatusCode::UNAUTHORIZED => return Ok(Key::Unknown),

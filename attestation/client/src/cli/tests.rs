@@ -305,6 +305,14 @@ async fn a_flag_goes_before_the_environment_and_that_before_the_profile() {
         "https://flag:1"
     );
     assert_eq!(resolve("verify --profile nobody", None).unwrap_err().exit, Exit::Usage);
+    // A file of this folder, which is the package's, is not what a name means.
+    let file = resolve("verify --profile Cargo.toml", None).unwrap_err().to_text();
+    assert!(file.contains("is meant by --profile ./Cargo.toml"), "{file}");
+    let key_file = Some(PathBuf::from("zzz"));
+    let by_variable = Environment { key_file, ..environment(&folder) };
+    let line = format!("--profile {} secrets list --pin-first-use", profile.display());
+    let text = run_line(line, by_variable).await.err().unwrap().to_text();
+    assert!(text.contains("cannot read zzz") && text.contains("NEO_SECRETS_KEY_FILE"), "{text}");
     assert_eq!(resolve("verify", Some("http://env:1")).unwrap_err().exit, Exit::Usage);
 }
 
@@ -327,13 +335,36 @@ async fn a_sealed_instance_gets_no_key_and_is_not_pinned() {
     assert_eq!(host.count("GET /v1/secrets"), 0);
 }
 
+/// What is no instance, and an instance that is refused, leave nothing behind of a claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_claim_leaves_no_key_pair() {
+    let folder = Folder::new();
+    let pair = folder.join("owner.pem");
+    for (evidence, expected) in [
+        (Evidence::Debug, "POLICY.DEBUG"),
+        (Evidence::Garbage, "is this a Neo Secrets server? Check the address"),
+    ] {
+        let host = Host::start(vec![evidence], vec![]).await;
+        let files = host.files(&folder.0).join(" ");
+        let line = format!("claim {} {files} --owner-key {}", host.url, pair.display());
+        let failure = run_line(line, environment(&folder)).await.err().unwrap();
+        assert_eq!(failure.exit, Exit::Refused);
+        let text = failure.to_text();
+        assert!(text.contains(expected), "{text}");
+        // What shows the steps is told with what was typed.
+        let explain = format!("neo-secrets --url {} {files} verify --explain", host.url);
+        assert!(text.contains(&explain), "{explain} in {text}");
+        assert!(!pair.exists());
+    }
+}
+
 /// A file that can't be used is named as it was typed; the other one of the two is recognised.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_file_is_named_with_its_option() {
     let folder = Folder::new();
     let host = Host::start(vec![Evidence::Genuine], vec![]).await;
     let files = host.files(&folder.0).join(" ");
-    let reference = folder.join("reference.json");
+    let reference = folder.join("--reference");
     let bad = folder.join("tcb99.json");
     fs::write(&bad, "{}").unwrap();
     let policy = files.split(' ').skip_while(|word| *word != "--policy").nth(1).unwrap();

@@ -408,7 +408,7 @@ async fn show(
 ) -> bool {
     let evidence = shared.evidence.get(index).or(shared.evidence.last()).unwrap();
     match evidence {
-        Evidence::Garbage => send(stream, b"{\"version\":1}").await,
+        Evidence::Garbage => send(stream, b"<html>").await,
         Evidence::Endless => endless(stream).await,
         _ => send(stream, &document(shared, *evidence, nonce, exporter)).await,
     }

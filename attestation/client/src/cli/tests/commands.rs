@@ -377,9 +377,12 @@ async fn a_status_tells_what_is_wrong_and_what_to_type() {
         assert!(failure.to_text().contains(part), "{part}: {}", failure.to_text());
     }
 
-    let unclaimed = Host::start(vec![Evidence::Unclaimed], vec![Reply::Status(503, "{}")]).await;
+    let unready = r#"{"error":{"code":"SERVICE_UNAVAILABLE","message":"unclaimed: no owner yet"}}"#;
+    let unclaimed = Host::start(vec![Evidence::Unclaimed], vec![Reply::Status(503, unready)]).await;
     let files = unclaimed.files(&folder.0).join(" ");
     let shown = done(format!("status {} {files}", unclaimed.url), &folder).await;
+    assert!(piped(&shown).contains("state\tunclaimed: no owner yet\n"), "{}", piped(&shown));
+    assert!(piped(&shown).contains("pin\tnone: a claim makes one\n"), "{}", piped(&shown));
     assert!(shown.failure.unwrap().to_text().contains("--owner-key owner.pem"));
 
     let nobody = format!("status https://127.0.0.1:1 {files}");

@@ -26,6 +26,22 @@ fn all() -> Vec<(String, clap::Command)> {
 }
 
 #[test]
+fn a_pages_title_is_whole_and_its_synopsis_has_the_commands_own_options() {
+    let page = text_of("man secrets create");
+    let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
+    let expected = concat!(
+        ".TH neo-secrets-secrets-create 1 \" \" \"neo-secrets ",
+        env!("CARGO_PKG_VERSION"),
+        "\" \"Neo Secrets\""
+    );
+    assert_eq!(title, expected);
+    let (_, rest) = page.split_once(".SH SYNOPSIS\n").unwrap();
+    let synopsis = rest.lines().next().unwrap();
+    assert!(synopsis.contains("from\\-file") && !synopsis.contains("pin"), "{synopsis}");
+    assert!(page.contains("GLOBAL OPTIONS") && page.contains("\\-\\-pin\\-first\\-use"));
+}
+
+#[test]
 fn every_command_has_a_page_with_each_of_its_options() {
     let all = all();
     assert!(all.len() > 30, "{}", all.len());
