@@ -124,6 +124,10 @@ impl Appraised {
         &self.measurement
     }
 
+    pub(crate) fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
     /// The report and its endorsement.
     pub fn report(&self) -> &VerifiedReport {
         &self.verified.report

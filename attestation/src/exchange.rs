@@ -4,7 +4,7 @@ use crate::appraise::{self, AppraiseError, Appraised, Channel, EvidenceError, Fr
 use crate::binding::{Nonce, Role};
 use crate::error::{Finding, Step};
 use crate::evidence::{Document, DocumentError};
-use crate::explain::printable;
+use crate::explain::{Found, printable};
 use crate::json;
 use crate::limits;
 use crate::policy::Policy;
@@ -51,9 +51,14 @@ pub enum Refusal {
     /// Steps 1 to 6.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
-    /// Steps 7 to 11.
-    #[error(transparent)]
-    Appraisal(#[from] AppraiseError),
+    /// Steps 7 to 11, of evidence that is genuine.
+    #[error("{error}")]
+    Appraisal {
+        /// Why.
+        error: AppraiseError,
+        /// What the steps before have found.
+        found: Found,
+    },
 }
 
 impl Exchange {
@@ -87,7 +92,9 @@ impl Exchange {
         let document = Document::parse(body)?;
         let freshness = Freshness { role: Role::Evidence, nonce: &self.nonce, channel };
         let verified = appraise::verify(document, &freshness, &policy.rules(roots.clone()), now)?;
-        Ok(appraise::appraise(verified, reference, policy, pin, now)?)
+        let found = Found::of(&verified);
+        appraise::appraise(verified, reference, policy, pin, now)
+            .map_err(|error| Refusal::Appraisal { error, found })
     }
 }
 
@@ -96,7 +103,7 @@ impl Refusal {
     pub fn finding(&self) -> Finding {
         let (field, got, expected) = match self {
             Self::Evidence(error) => return error.finding(),
-            Self::Appraisal(error) => return error.finding(),
+            Self::Appraisal { error, .. } => return error.finding(),
             Self::Answer { status, code, message } => {
                 ("HTTP status", format!("{status} {code} {message}"), "200")
             }

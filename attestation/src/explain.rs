@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::appraise::Appraised;
+use crate::appraise::{Appraised, Verified};
 use crate::encoding::hex;
 use crate::error::{Finding, Step};
 use crate::exchange::Refusal;
@@ -65,6 +65,20 @@ pub struct Fact {
     pub value: String,
 }
 
+/// What the steps have found in evidence that is genuine, whatever it is judged to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found(Vec<Vec<Fact>>);
+
+impl Found {
+    pub(crate) fn of(verified: &Verified) -> Self {
+        Self(Step::ALL.into_iter().map(|step| genuine(step, verified)).collect())
+    }
+
+    fn at(&self, step: Step) -> Vec<Fact> {
+        self.0.get(usize::from(step.number())).cloned().unwrap_or_default()
+    }
+}
+
 /// The steps from 0 to 11 with their outcome.
 pub fn explain(outcome: Result<&Appraised, &Refusal>) -> Vec<Explained> {
     let refused = outcome.err().map(Refusal::finding);
@@ -72,7 +86,14 @@ pub fn explain(outcome: Result<&Appraised, &Refusal>) -> Vec<Explained> {
         let (state, facts) = match &refused {
             Some(finding) if finding.step < step => (State::NotReached, Vec::new()),
             Some(finding) if finding.step == step => (State::Failed, refused_facts(finding)),
-            Some(_) | None => (State::Passed, outcome.map_or(Vec::new(), |it| facts(step, it))),
+            Some(_) | None => (
+                State::Passed,
+                match outcome {
+                    Ok(appraised) => facts(step, appraised),
+                    Err(Refusal::Appraisal { found, .. }) => found.at(step),
+                    Err(_) => Vec::new(),
+                },
+            ),
         };
         Explained { number: step.number(), title: step.title(), state, facts }
     };
@@ -90,14 +111,43 @@ fn refused_facts(finding: &Finding) -> Vec<Fact> {
 
 /// What a passed step found.
 fn facts(step: Step, appraised: &Appraised) -> Vec<Fact> {
-    let (verified, claims, config) = (appraised.report(), appraised.claims(), appraised.config());
-    let (report, phase) = (verified.report(), &claims.phase);
+    let (claims, config) = (appraised.claims(), appraised.config());
+    let phase = &claims.phase;
+    match step {
+        Step::Measurement => {
+            let covers = match appraised.covers() {
+                Covers::Image => "the image",
+                Covers::Firmware => "FIRMWARE ONLY, IMAGE NOT PROVEN",
+            };
+            vec![
+                fact("MEASUREMENT", appraised.measurement()),
+                fact("covers", covers),
+                fact("imageVersion", claims.image_version.as_str()),
+                fact("seal", config.seal.as_str()),
+                fact("reveal", config.reveal.as_str()),
+                fact("owner_key", config.owner_key),
+            ]
+        }
+        Step::Chip => vec![fact("policy expires", appraised.policy_expires())],
+        Step::Instance => {
+            let store = phase.store_id().map(|id| fact("storeId", id));
+            let key = phase.instance_key().map(|key| fact("instanceKey", key));
+            [Some(fact("phase", phase.as_str())), store, key].into_iter().flatten().collect()
+        }
+        _ => genuine(step, appraised.verified()),
+    }
+}
+
+/// The same, as far as evidence tells it that is genuine and not yet judged.
+fn genuine(step: Step, evidence: &Verified) -> Vec<Fact> {
+    let (verified, claims) = (evidence.report(), evidence.claims());
+    let report = verified.report();
     let Tcbs { current, reported, committed, launch } = verified.tcbs();
     match step {
         Step::Document => vec![fact("platform", "sev-snp")],
         Step::Report => vec![fact("VERSION", report.version.number())],
         Step::Root => {
-            let root = match appraised.provenance() {
+            let root = match verified.provenance() {
                 Provenance::Amd => "AMD's",
                 Provenance::Simulated => "SIMULATED: this proves nothing about any machine",
             };
@@ -125,31 +175,16 @@ fn facts(step: Step, appraised: &Appraised) -> Vec<Fact> {
         Step::GuestPolicy => {
             vec![fact("POLICY", format!("{:#x}", report.policy.0)), fact("VMPL", report.vmpl)]
         }
-        Step::Measurement => {
-            let covers = match appraised.covers() {
-                Covers::Image => "the image",
-                Covers::Firmware => "FIRMWARE ONLY, IMAGE NOT PROVEN",
-            };
-            vec![
-                fact("MEASUREMENT", appraised.measurement()),
-                fact("covers", covers),
-                fact("imageVersion", claims.image_version.as_str()),
-                fact("seal", config.seal.as_str()),
-                fact("reveal", config.reveal.as_str()),
-                fact("owner_key", config.owner_key),
-            ]
-        }
+        Step::Measurement => vec![
+            fact("MEASUREMENT", hex(&report.measurement)),
+            fact("imageVersion", claims.image_version.as_str()),
+        ],
         Step::Platform => vec![
             fact("CURRENT_TCB", current),
             fact("COMMITTED_TCB", committed),
             fact("LAUNCH_TCB", launch),
             fact("PLATFORM_INFO", format!("{:#x}", report.platform_info.0)),
         ],
-        Step::Chip => vec![fact("policy expires", appraised.policy_expires())],
-        Step::Instance => {
-            let store = phase.store_id().map(|id| fact("storeId", id));
-            let key = phase.instance_key().map(|key| fact("instanceKey", key));
-            [Some(fact("phase", phase.as_str())), store, key].into_iter().flatten().collect()
-        }
+        Step::Chip | Step::Instance => Vec::new(),
     }
 }

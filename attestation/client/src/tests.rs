@@ -82,10 +82,9 @@ async fn after_refused_evidence_nothing_else_is_sent() {
         // server.
         (Evidence::OtherTlsKey, |it| matches!(it, Refusal::Evidence(EvidenceError::TlsKey { .. }))),
         (Evidence::Garbage, |it| matches!(it, Refusal::Document(_))),
-        (
-            Evidence::Debug,
-            |it| matches!(it, Refusal::Appraisal(error) if matches!(error, AppraiseError::Debug)),
-        ),
+        (Evidence::Debug, |it| {
+            matches!(it, Refusal::Appraisal { error: AppraiseError::Debug, .. })
+        }),
     ];
     for (evidence, check) in cases {
         let host = Host::start(vec![evidence], vec![Reply::Ok("{}")]).await;
@@ -137,7 +136,7 @@ async fn a_later_connection_with_other_evidence_gets_nothing() {
     // The first use had no pin; from then on the client knows its instance.
     let refusal = refusal(client.send(&get(&key, "/v1/secrets")).await.err().unwrap());
     assert!(
-        matches!(&refusal, Refusal::Appraisal(error) if matches!(error, AppraiseError::Pin { .. })),
+        matches!(&refusal, Refusal::Appraisal { error: AppraiseError::Pin { .. }, .. }),
         "{refusal}"
     );
     assert_eq!(host.closed_connections(2).await[1].requests.len(), 1);
@@ -152,9 +151,7 @@ async fn a_pin_is_obeyed_on_the_first_connection() {
     let mut wrong = client(&host, pinned(PublicKey([9; 32])));
     let key = key();
     let refusal = refusal(wrong.send(&get(&key, "/v1/secrets")).await.err().unwrap());
-    assert!(
-        matches!(&refusal, Refusal::Appraisal(error) if matches!(error, AppraiseError::Pin { .. }))
-    );
+    assert!(matches!(&refusal, Refusal::Appraisal { error: AppraiseError::Pin { .. }, .. }));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::support::report::{self as field, Field};
 /// The error of steps 7 to 11.
 pub fn appraisal(outcome: Result<Appraised, Refusal>) -> AppraiseError {
     match outcome {
-        Err(Refusal::Appraisal(error)) => error,
+        Err(Refusal::Appraisal { error, .. }) => error,
         other => panic!("not refused in steps 7 to 11: {other:?}"),
     }
 }

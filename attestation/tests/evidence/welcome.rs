@@ -278,6 +278,14 @@ fn an_explanation_stops_at_the_failed_step() {
         };
         assert_eq!(step.state, state, "{step:?}");
     }
+    // What held is told with its facts, which say why the rest does not.
+    let names = |step: usize| -> Vec<_> {
+        steps[step].facts.iter().map(|fact| fact.name.as_str()).collect()
+    };
+    assert_eq!(names(5), ["CHIP_ID", "REPORTED_TCB"]);
+    assert_eq!(names(7), ["POLICY", "VMPL"]);
+    assert_eq!(names(8), ["MEASUREMENT", "imageVersion"]);
+    assert!((0..=8).all(|step| !names(step).is_empty()) && names(10).is_empty());
     let failed = serde_json::to_value(&steps[9]).unwrap();
     let expected = serde_json::json!({
         "number": 9,

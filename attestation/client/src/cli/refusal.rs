@@ -50,7 +50,8 @@ pub(crate) fn refused_failure(refused: &Refused) -> Failure {
             let advice = advice(refusal, &finding);
             let steps = json!(explain(Err(refusal)));
             let mut failure = Failure::refused(finding).advice(advice).field("steps", steps);
-            failure.by_pin = matches!(refusal, Refusal::Appraisal(AppraiseError::Pin { .. }));
+            failure.by_pin =
+                matches!(refusal, Refusal::Appraisal { error: AppraiseError::Pin { .. }, .. });
             failure
         }
         Refused::FirmwareOnly(appraised) => Failure::new(Exit::Refused, refused.to_string())
@@ -90,13 +91,13 @@ fn advice(refusal: &Refusal, finding: &Finding) -> &'static str {
             problem: JsonProblem::Syntax(_),
             ..
         })) => IS_IT_OURS,
-        Refusal::Appraisal(AppraiseError::AbiVersion { .. }) => {
+        Refusal::Appraisal { error: AppraiseError::AbiVersion { .. }, .. } => {
             "the machine may be started on firmware older than the abiMin of policy.json (--policy)"
         }
-        Refusal::Appraisal(AppraiseError::InstanceKeyNotListed { .. }) => {
+        Refusal::Appraisal { error: AppraiseError::InstanceKeyNotListed { .. }, .. } => {
             "policy.json lists the instances that you accept, and this is none of them (--policy)"
         }
-        Refusal::Appraisal(AppraiseError::InstanceSignature) => {
+        Refusal::Appraisal { error: AppraiseError::InstanceSignature, .. } => {
             "the machine does not hold the instance key that it shows"
         }
         _ => advice_by_step(finding),
