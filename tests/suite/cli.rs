@@ -72,8 +72,12 @@ fn a_newcomers_path_from_the_claim_to_a_colleagues_first_secret() {
     let denied = home.cli(&["--profile", "theirs", "secrets", "create", "web-1"], "x");
     denied.says(4, &["does not reach secrets of that name"]);
     let denied = cli(&home, "--profile theirs secrets delete db-1");
-    let advice = "keys create NAME --permission read,write,admin --secret 'db-*' --out NAME.key";
+    let advice = "neo-secrets --profile theirs keys create NAME --permission read,write,admin --secret \
+                  'db-*' --out NAME.key";
     denied.says(4, &["lacks the permission admin: it has read, write on secrets db-*", advice]);
+    std::fs::write(home.path("two.env"), "db-2=x\nweb-2=y\n").unwrap();
+    let dry = cli(&home, "--profile theirs import two.env --dry-run");
+    dry.says(1, &["db-2\tcreate", "web-2\tfailed", "does not reach", "1 of 2 would not be"]);
     cli(&home, "--profile theirs secrets get nothing").says(5, &["secrets list --prefix"]);
 
     // A rotation with time to change over.
@@ -84,6 +88,26 @@ fn a_newcomers_path_from_the_claim_to_a_colleagues_first_secret() {
     }
     cli(&home, "keys rotate ci --overlap 8d --out newer.key").says(2, &["at most a week"]);
     assert!(!home.path("newer.key").exists());
+    let keys = cli(&home, "keys list").out;
+    let until = keys.lines().find(|row| row.contains("\tci\t")).unwrap();
+    assert!(until.ends_with('Z'), "until when the old key works: {until}");
+    // The key in use: what the profile has to be told, and which of two keys lives.
+    let next = "verify --key-file admin-2.key --save-profile";
+    cli(&home, "keys rotate admin --overlap 300 --out admin-2.key")
+        .says(0, &["the profile still uses ", next]);
+    cli(&home, "keys rotate admin --overlap 5m --out admin-3.key")
+        .says(0, &["warning: two keys worked until now: the one in ", "the other one does not"]);
+    cli(&home, "--key-file admin-2.key secrets list").says(4, &[]);
+    cli(&home, "--key-file admin-3.key secrets list").says(0, &[]);
+    cli(&home, "keys rotate admin --out x").says(5, &["keys rotate admin --overlap 5m --out FILE"]);
+    cli(&home, "keys create ci --permission reveal --out r.key")
+        .says(0, &["another key has this name", "without read", "secrets value ID"]);
+    cli(&home, "keys revoke ci --yes").says(5, &["2 keys are named"]);
+    let made = cli(&home, "--json keys list").json();
+    let keys = made["apiKeys"].as_array().unwrap();
+    let second = keys.iter().rfind(|key| key["name"] == "ci").unwrap();
+    let id = second["id"].as_str().unwrap().to_owned();
+    cli(&home, &format!("keys revoke {id} --yes")).says(0, &["revoked key_"]);
     cli(&home, "keys revoke ci --yes").says(0, &["revoked key_"]);
     cli(&home, "--key-file new.key secrets list").says(4, &["--key-file FILE names another"]);
     cli(&home, "--key-file new.key status").says(0, &["unknown, revoked or expired"]);
