@@ -11,7 +11,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What the surroundings could change about a compilation. Where compiler and registry are
 /// (`CARGO_HOME`, proxies) stays.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 15] = [
     "AR",
     "AWS_LC_",
     "CARGO_BUILD_",
@@ -20,7 +20,12 @@ const FOREIGN: [&str; 10] = [
     "CARGO_TARGET_",
     "CC",
     "CFLAGS",
+    "CPATH",
+    "CXX",
+    "C_INCLUDE_",
+    "LIBRARY_PATH",
     "OPENSSL_",
+    "PKG_CONFIG",
     "RUSTFLAGS",
 ];
 

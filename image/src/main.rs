@@ -171,8 +171,9 @@ fn run_sign(command: Sign) -> Result<(), ImageError> {
             parse(&file, &text)?;
             let mut path = file.into_os_string();
             path.push(".sig");
-            files::write(&path, sign::reference(&key, &text)?)?;
-            println!("{}", Path::new(&path).display());
+            let (signature, public) = sign::reference(&key, &text)?;
+            files::write(&path, signature)?;
+            println!("{}\n--reference-key {public}", Path::new(&path).display());
         }
         Sign::IdBlock { key, folder, out, vcpus, processor, policy, guest_svn } => {
             let reference = reference(&folder)?;
@@ -182,6 +183,7 @@ fn run_sign(command: Sign) -> Result<(), ImageError> {
             let guest_svn = guest_svn.unwrap_or(reference.guest_svn_min);
             let signed = key.identify(&digest, &reference, guest_svn, policy)?;
             let parts = [signed.block.as_slice(), &signed.auth];
+            files::make_folder(&out)?;
             for (name, bytes) in sign::file_names(&shape).iter().zip(parts) {
                 let path = out.join(name);
                 files::write(&path, data_encoding::BASE64.encode(bytes))?;

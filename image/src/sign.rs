@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use neo_secrets_attestation::ed25519::Signature;
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::measure::{LaunchDigest, Shape};
 use neo_secrets_attestation::reference::{Identity, ReferenceValues, signed_message};
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
@@ -122,11 +122,12 @@ impl IdKey {
     }
 }
 
-/// Signs a reference.json with an offline Ed25519 key; the text of reference.json.sig.
+/// Signs a reference.json with an offline Ed25519 key: the text of reference.json.sig, and the
+/// key's public half.
 ///
 /// # Errors
 /// The key can't be read or is of another kind.
-pub fn reference(key: &Path, text: &[u8]) -> Result<String, ImageError> {
+pub fn reference(key: &Path, text: &[u8]) -> Result<(String, PublicKey), ImageError> {
     let pair = private_key(key)?;
     if pair.id() != Id::ED25519 {
         return Err(problem(key, "expected an Ed25519 key"));
@@ -134,7 +135,8 @@ pub fn reference(key: &Path, text: &[u8]) -> Result<String, ImageError> {
     let mut signature = [0; 64];
     let mut signer = Signer::new_without_digest(&pair)?;
     signer.sign_oneshot(&mut signature, &signed_message(text))?;
-    Ok(format!("{}\n", Signature(signature)))
+    let public = pair.raw_public_key()?.try_into().expect("an Ed25519 public key has 32 bytes");
+    Ok((format!("{}\n", Signature(signature)), PublicKey(public)))
 }
 
 fn private_key(path: &Path) -> Result<PKey<Private>, ImageError> {

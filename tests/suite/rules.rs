@@ -86,6 +86,7 @@ fn unsafe_code_is_where_the_architecture_says() {
     let folders = [
         "attestation/src",
         "attestation/client/src",
+        "image/src",
         "server/worker/protocol/src",
         "tests/simulator/src",
     ];

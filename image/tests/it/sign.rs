@@ -115,7 +115,8 @@ fn the_signature_over_reference_json_is_over_its_exact_bytes() {
     let public = PublicKey(pair.raw_public_key().unwrap().try_into().unwrap());
     let path = keys.save("reference", pair);
     let text = reference().to_json();
-    let signed = sign::reference(&path, text.as_bytes()).unwrap();
+    let (signed, printed) = sign::reference(&path, text.as_bytes()).unwrap();
+    assert_eq!(printed, public);
     let signature: Signature = signed.trim_end().parse().unwrap();
     let check = |text: &str| public.verify(&signed_message(text.as_bytes()), &signature);
     assert_eq!(check(&text), Ok(()));
