@@ -156,6 +156,8 @@ fn a_thousand_secrets_are_imported_at_once_and_again() {
     let denied = cli(&home, "--key-file r.key import few.env --prefix r.");
     denied.says(4, &["what stopped it: ", "permission write", "not tried"]);
     std::fs::write(home.path("bad.env"), "A=1\nB=\"unclosed\n").unwrap();
+    home.cli(&["import", "-"], "A=\"unclosed")
+        .says(1, &["nothing of stdin was imported: line 1: "]);
     cli(&home, "import bad.env").says(1, &["line 2: the quote", "nothing of bad.env was imported"]);
     assert_eq!(total(&home, "A"), 0);
 }

@@ -57,9 +57,9 @@ fn read(
     flatten: bool,
 ) -> Result<(Format, Vec<Found>), Failure> {
     let bytes = read_bytes(path)?;
-    let failed = |problem: FileProblem| {
-        Failure::error(format!("nothing of {} was imported: {problem}", path.display()))
-    };
+    let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
+    let failed =
+        |problem: FileProblem| Failure::error(format!("nothing of {name} was imported: {problem}"));
     let text = str::from_utf8(&bytes)
         .map_err(|error| failed(FileProblem::NotUtf8(error.valid_up_to())))?;
     let begins_as_json = text.trim_start().starts_with(['{', '[']);
@@ -69,7 +69,7 @@ fn read(
         format => json::parse(text, format, flatten).map_err(failed)?,
     };
     match found.len() {
-        0 => Err(Failure::error(format!("{} has no secret in it", path.display()))),
+        0 => Err(Failure::error(format!("{name} has no secret in it"))),
         count if count > limits::IMPORT_ITEMS_MAX => Err(failed(FileProblem::TooMany)),
         _ => Ok((format, found)),
     }
