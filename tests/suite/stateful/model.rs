@@ -124,7 +124,7 @@ impl Key {
         let Key { id, name, permissions, created_at, .. } = self;
         let patterns = (!self.patterns.is_empty()).then_some(self.patterns);
         json!({"id": id, "name": name, "permissions": permissions, "secrets": patterns,
-            "expiresAt": null, "createdAt": created_at})
+            "expiresAt": null, "createdAt": created_at, "oldKeyUntil": self.previous.is_some()})
     }
 }
 
