@@ -59,6 +59,9 @@ pub const PROFILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A reference or policy file, a certificate bundle, a CRL: the largest real one is below 64 KiB.
 pub const INPUT_FILE_BYTES_MAX: usize = 1024 * 1024;
 
+/// A reference.json.sig: the base64 of one signature and a newline, 89 bytes.
+pub const SIGNATURE_FILE_BYTES_MAX: usize = 256;
+
 /// Secrets or keys on one page: the API's own maximum.
 pub const PAGE_ITEMS_MAX: usize = 100;
 

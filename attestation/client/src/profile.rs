@@ -24,6 +24,8 @@ pub struct Profile {
     pub url: InstanceUrl,
     /// The exact text of reference.json.
     pub reference: String,
+    /// The image builder's key: another reference.json must bear its signature.
+    pub reference_key: Option<PublicKey>,
     /// The exact text of policy.json.
     pub policy: String,
     /// DER of the simulated root, where this instance runs on a simulated processor.
@@ -90,6 +92,7 @@ struct Wire {
     version: u8,
     url: String,
     reference: String,
+    reference_key: Option<String>,
     policy: String,
     simulated_root: Option<String>,
     instance_key: Option<String>,
@@ -143,12 +146,21 @@ impl Profile {
 
     /// The bytes of the file at `path`: indented JSON and a newline.
     pub fn to_json(&self, path: &Path) -> Result<Vec<u8>, ProfileError> {
-        let Self { url, reference, policy, simulated_root, instance_key, receipts, key_file } =
-            self;
+        let Self {
+            url,
+            reference,
+            reference_key,
+            policy,
+            simulated_root,
+            instance_key,
+            receipts,
+            key_file,
+        } = self;
         let wire = Wire {
             version: VERSION,
             url: url.to_string(),
             reference: reference.clone(),
+            reference_key: reference_key.map(|key| key.to_string()),
             policy: policy.clone(),
             simulated_root: simulated_root.as_ref().map(|der| BASE64.encode(der)),
             instance_key: instance_key.map(|key| key.to_string()),
@@ -166,7 +178,7 @@ impl Profile {
 
     fn from_wire(path: &Path, wire: Wire) -> Result<Self, ProfileError> {
         let Wire { version, url, reference, policy, simulated_root, instance_key, .. } = wire;
-        let Wire { receipts, key_file, .. } = wire;
+        let Wire { reference_key, receipts, key_file, .. } = wire;
         let wrong = |field, issue: String| {
             let issue = printable(&issue);
             ProfileError::Field { path: path.to_owned(), field, issue }
@@ -180,10 +192,13 @@ impl Profile {
             .map(|text| BASE64.decode(text.as_bytes()))
             .transpose()
             .map_err(|error| wrong("simulatedRoot", format!("expected base64: {error}")))?;
-        let instance_key = instance_key
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|error| wrong("instanceKey", format!("{error}")))?;
+        let key = |field, text: Option<String>| {
+            text.map(|text| text.parse::<PublicKey>())
+                .transpose()
+                .map_err(|error| wrong(field, format!("{error}")))
+        };
+        let reference_key = key("referenceKey", reference_key)?;
+        let instance_key = key("instanceKey", instance_key)?;
         let receipts = match receipts {
             None => None,
             Some(WireReceipts { store_id, receipt_key }) => Some(ReceiptTrust {
@@ -200,7 +215,16 @@ impl Profile {
             return Err(wrong("receipts", issue));
         }
         let key_file = key_file.map(|file| folder_of(path).join(file));
-        Ok(Self { url, reference, policy, simulated_root, instance_key, receipts, key_file })
+        Ok(Self {
+            url,
+            reference,
+            reference_key,
+            policy,
+            simulated_root,
+            instance_key,
+            receipts,
+            key_file,
+        })
     }
 }
 
@@ -245,6 +269,7 @@ mod tests {
         Profile {
             url: "https://localhost:8443".parse().unwrap(),
             reference: "{\"a\": 1}\n".to_owned(),
+            reference_key: Some(PublicKey([8; 32])),
             policy: "{}".to_owned(),
             simulated_root: Some(vec![0x30, 0x82]),
             instance_key: Some(PublicKey([7; 32])),

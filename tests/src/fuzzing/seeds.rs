@@ -257,6 +257,7 @@ fn files(machine: &Machine) {
     let profile = Profile {
         url: "https://[::1]:8443".parse().unwrap(),
         reference: client_files::reference(machine.chip()).to_json(),
+        reference_key: Some(key),
         policy: "{}".to_owned(),
         simulated_root: Some(certificate),
         instance_key: Some(key),
@@ -265,8 +266,10 @@ fn files(machine: &Machine) {
     };
     let path = Path::new("/folder/profile.json");
     seed("profile", "simulated", profile.to_json(path).unwrap());
-    let (simulated_root, instance_key, receipts, key_file) = (None, None, None, None);
-    let bare = Profile { simulated_root, instance_key, receipts, key_file, ..profile };
+    let (reference_key, simulated_root, instance_key) = (None, None, None);
+    let (receipts, key_file) = (None, None);
+    let bare =
+        Profile { reference_key, simulated_root, instance_key, receipts, key_file, ..profile };
     seed("profile", "bare", bare.to_json(path).unwrap());
     let firmware = "../attestation/tests/vectors/firmware.bin";
     let firmware = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(firmware)).unwrap();

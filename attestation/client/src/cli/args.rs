@@ -65,6 +65,9 @@ pub(crate) struct Global {
     /// reference.json: what the image build measured
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) reference: Option<PathBuf>,
+    /// The image builder's key: --reference FILE must bear its signature, in FILE.sig
+    #[arg(long, global = true, value_name = "BASE64")]
+    pub(crate) reference_key: Option<PublicKey>,
     /// policy.json: what you accept
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,

@@ -299,6 +299,10 @@ fn facts(profile: &Profile, trust: &Trust) -> Vec<(&'static str, Cell)> {
         1 => format!("{version} (1 measurement)"),
         count => format!("{version} ({count} measurements)"),
     };
+    let builder = match profile.reference_key {
+        Some(key) => key.to_string().into(),
+        None => "not pinned: any reference.json may replace this one".into(),
+    };
     let products: Vec<_> = policy.products.iter().map(|entry| entry.product.to_string()).collect();
     let receipts = match profile.receipts {
         Some(trust) => trust.receipt_key.to_string().into(),
@@ -310,6 +314,7 @@ fn facts(profile: &Profile, trust: &Trust) -> Vec<(&'static str, Cell)> {
         ("receipt key", receipts),
         ("root", root),
         ("image", image.into()),
+        ("image builder", builder),
         ("products", products.join(", ").into()),
         ("reveal", policy.config.reveal.as_str().into()),
         ("policy until", Cell::Until(Some(policy.expires))),
@@ -334,6 +339,7 @@ fn to_json(profile: &Profile, trust: &Trust) -> Value {
         "url": profile.url.to_string(),
         "instanceKey": profile.instance_key.map(|key| key.to_string()),
         "receiptKey": profile.receipts.map(|trust| trust.receipt_key.to_string()),
+        "referenceKey": profile.reference_key.map(|key| key.to_string()),
         "simulated": trust.roots.provenance() == Provenance::Simulated,
         "imageVersion": trust.reference.image_version.as_str(),
         "measurements": trust.reference.measurements.len(),

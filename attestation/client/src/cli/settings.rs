@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use neo_secrets_attestation::appraise::Appraised;
-use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::ClaimPhase;
 use neo_secrets_attestation::exchange::Trust;
 use neo_secrets_attestation::policy::AnyOf;
-use neo_secrets_attestation::reference::Covers;
+use neo_secrets_attestation::reference::{Covers, signed_message};
 use neo_secrets_attestation::roots::{Provenance, Roots};
 use neo_secrets_attestation::time::UnixTime;
 use openssl::x509::X509;
@@ -34,6 +34,7 @@ use crate::url::InstanceUrl;
 pub(crate) struct Settings {
     pub(crate) url: InstanceUrl,
     reference: String,
+    reference_key: Option<PublicKey>,
     policy: String,
     simulated_root: Option<Vec<u8>>,
     pub(crate) pin: Option<PublicKey>,
@@ -96,6 +97,9 @@ impl Settings {
         let embedded = |text: fn(&Profile) -> &String| found.map(text).cloned();
         let reference =
             text_of(&global.reference, embedded(|profile| &profile.reference), REFERENCE)?;
+        let reference_key =
+            global.reference_key.or_else(|| found.and_then(|profile| profile.reference_key));
+        check_signature(global, reference_key, &reference)?;
         let policy = text_of(&global.policy, embedded(|profile| &profile.policy), POLICY)?;
         let simulated_root = match &global.trust_simulated {
             Some(path) => Some(read_root(path)?),
@@ -113,6 +117,7 @@ impl Settings {
         Ok(Self {
             url,
             reference,
+            reference_key,
             policy,
             simulated_root,
             pin,
@@ -221,6 +226,7 @@ impl Settings {
         Profile {
             url: self.url.clone(),
             reference: self.reference.clone(),
+            reference_key: self.reference_key,
             policy: self.policy.clone(),
             simulated_root: self.simulated_root.clone(),
             instance_key,
@@ -318,6 +324,43 @@ fn text_of(
     String::from_utf8(bytes.to_vec())
         .map_err(|error| Failure::error(format!("{option} {}: {error}", path.display())))
 }
+
+/// A reference.json that replaces the profile's, or that there is no profile for, bears the
+/// signature of the key that is pinned for it. The profile's own copy was checked when it was made.
+fn check_signature(
+    global: &Global,
+    key: Option<PublicKey>,
+    reference: &str,
+) -> Result<(), Failure> {
+    let (path, key) = match (&global.reference, key) {
+        (Some(path), Some(key)) => (path, key),
+        (None, _) if global.reference_key.is_some() => {
+            return Err(Failure::usage("--reference-key is about a file: add --reference FILE"));
+        }
+        _ => return Ok(()),
+    };
+    let mut file = path.clone().into_os_string();
+    file.push(".sig");
+    let file = PathBuf::from(file);
+    let text = files::read_bounded(&file, limits::SIGNATURE_FILE_BYTES_MAX)
+        .map_err(Failure::error)
+        .map_err(|failure| failure.advice(UNSIGNED))?;
+    let signature = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
+    let signature: Signature = signature.ok_or_else(|| {
+        Failure::error(format!("{}: expected padded base64 of 64 bytes", file.display()))
+    })?;
+    key.verify(&signed_message(reference.as_bytes()), &signature).map_err(|_| {
+        let message = format!(
+            "{} is not a signature of the reference key {key} over {}",
+            file.display(),
+            path.display()
+        );
+        Failure::error(message).advice(UNSIGNED)
+    })
+}
+
+const UNSIGNED: &str = "take reference.json and reference.json.sig from whoever built the image, and the key from where \
+     you trust them; the key stands in the profile as referenceKey, or is typed as --reference-key";
 
 fn given_url(
     global: &Global,

@@ -1,5 +1,12 @@
 //! `profile export`, `import`, `list` and `show`.
 
+use std::path::Path;
+
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
+use neo_secrets_attestation::reference::signed_message;
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
+
 use super::*;
 use std::path::Path;
 
@@ -145,4 +152,53 @@ fn what_cannot_be_read_is_listed_as_such() {
     let failure = line("profile show absent", &folder).err().unwrap();
     assert_eq!(failure.exit, Exit::NotFoundOrConflict);
     assert!(failure.to_text().contains("profile list"), "{}", failure.to_text());
+}
+
+/// Signs the reference values of a test, as the image's builder does.
+fn sign(builder: &PKey<Private>, reference: &Path) {
+    let text = fs::read(reference).unwrap();
+    let mut signature = [0; 64];
+    let mut signer = Signer::new_without_digest(builder).unwrap();
+    signer.sign_oneshot(&mut signature, &signed_message(&text)).unwrap();
+    let file = format!("{}.sig", reference.display());
+    fs::write(file, format!("{}\n", Signature(signature))).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reference_values_bear_the_signature_of_the_key_that_is_pinned_for_them() {
+    let folder = Folder::new();
+    let host = Host::start(vec![Evidence::Genuine], vec![]).await;
+    let files = host.files(&folder.0);
+    let reference = Path::new(&files[1]);
+    let [builder, other] = [(); 2].map(|()| PKey::generate_ed25519().unwrap());
+    let key = PublicKey(builder.raw_public_key().unwrap().try_into().unwrap());
+    let path = folder.join("own.json");
+    let given = format!("verify {} {} --profile {}", host.url, files.join(" "), path.display());
+    let run = |line: String| run_line(line, environment(&folder));
+    let refused = |failure: Failure, part: &str| {
+        assert_eq!(failure.exit, Exit::Error);
+        let text = failure.to_text();
+        assert!(text.contains(part) && text.contains("--reference-key"), "{text}");
+    };
+    let pinned = format!("{given} --reference-key {key} --save-profile");
+    refused(run(pinned.clone()).await.err().unwrap(), "cannot read");
+    sign(&other, reference);
+    refused(run(pinned.clone()).await.err().unwrap(), "is not a signature of the reference key");
+    assert_eq!(host.connections().len(), 0, "nothing is asked before the signature is right");
+    sign(&builder, reference);
+    run(pinned).await.ok().unwrap();
+    assert_eq!(Profile::read(&path).unwrap().reference_key, Some(key));
+
+    // From now on the profile asks for it: for another file too, to the byte.
+    run(given.clone()).await.ok().unwrap();
+    fs::write(reference, fs::read_to_string(reference).unwrap() + "\n").unwrap();
+    refused(run(given.clone()).await.err().unwrap(), "is not a signature of the reference key");
+    fs::write(format!("{}.sig", reference.display()), "AAAA").unwrap();
+    let malformed = run(given).await.err().unwrap().to_text();
+    assert!(malformed.contains("expected padded base64 of 64 bytes"), "{malformed}");
+    // Its own copy was checked; a key for no file is a mistake.
+    let own = format!("--profile {} verify", path.display());
+    run(own.clone()).await.ok().unwrap();
+    let failure = run(format!("{own} --reference-key {key}")).await.err().unwrap();
+    assert_eq!(failure.exit, Exit::Usage);
 }
