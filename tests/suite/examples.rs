@@ -156,13 +156,18 @@ fn a_webhook_is_checked_and_its_receipt_verifies_offline() {
     let forged = check(&format!("sha256={}", hmac("another", body.as_bytes())), "forged.json");
     assert_eq!(forged.out, "{\"valid\":false}\n");
     assert_eq!(check("sha256=00", "short.json").out, "{\"valid\":false}\n");
-    cli(&home, "functions verify short.json").says(0, &["secrets read\tnone"]);
+    let whose = cli(&home, "functions verify short.json");
+    whose.says(2, &["--function"]);
+    cli(&home, "functions verify short.json --any-function").says(0, &["secrets read\tnone"]);
+    let id = cli(&home, "-q functions show check-webhook").out.trim().to_owned();
 
     drop(appliance);
-    let verify = format!("functions verify genuine.json --code {file} --result result.json");
+    let verify =
+        format!("functions verify genuine.json --function {id} --code {file} --result result.json");
     let verified = cli(&home, &verify);
     verified.says(0, &["SIMULATED", "webhook-key (version 1)", "left open    the parameters"]);
-    let verify = |line: &str| cli(&home, &format!("functions verify {line} --json"));
+    let verify =
+        |line: &str| cli(&home, &format!("functions verify {line} --function {id} --json"));
     let refused = verify("forged.json --result result.json");
     refused.says(3, &[]);
     assert_eq!(refused.json()["checks"][5]["state"], "REFUSED");

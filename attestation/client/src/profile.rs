@@ -269,7 +269,7 @@ mod tests {
         Profile {
             url: "https://localhost:8443".parse().unwrap(),
             reference: "{\"a\": 1}\n".to_owned(),
-            reference_key: Some(PublicKey([8; 32])),
+            reference_key: Some(PublicKey([9; 32])),
             policy: "{}".to_owned(),
             simulated_root: Some(vec![0x30, 0x82]),
             instance_key: Some(PublicKey([7; 32])),

@@ -88,10 +88,10 @@ fn pinned(function: &Value) -> Cell {
 }
 
 async fn show(command: &ShowFunction, mut session: Session) -> Result<Shown, Failure> {
-    let (_, answer) = read(session.line().await?, &command.function, command.code).await?;
+    let (id, answer) = read(session.line().await?, &command.function, command.code).await?;
     let body = json_of(&answer)?;
     if !command.code {
-        return Ok(session.shown(page(&body), &answer));
+        return Ok(session.shown(page(&body).essential(vec![id.into()]), &answer));
     }
     let code = body["code"].as_str().ok_or_else(|| Failure::error("the answer has no code"))?;
     let page = if terminal::stdout_is_terminal() { lines(code) } else { code.to_owned() };

@@ -176,9 +176,12 @@ pub(crate) struct VerifyReceipt {
     /// The receipt, as `functions invoke --receipt` writes it
     #[arg(value_hint = clap::ValueHint::FilePath)]
     pub(crate) receipt: PathBuf,
-    /// Refuse where another function ran than this one
-    #[arg(long, value_name = "ID")]
+    /// Refuse where another function ran than this one (`functions list` shows the ids)
+    #[arg(long, value_name = "ID", required_unless_present = "any_function")]
     pub(crate) function: Option<FunctionId>,
+    /// Leave open which function ran: then anybody with an account on the instance can have made the receipt
+    #[arg(long, conflicts_with = "function")]
+    pub(crate) any_function: bool,
     /// Refuse where other code ran than that of this file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) code: Option<PathBuf>,

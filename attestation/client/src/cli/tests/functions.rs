@@ -277,7 +277,8 @@ async fn a_receipt_is_checked_offline_by_the_key_that_the_profile_keeps() {
     fs::write(&file, sign_receipt(receipt("1", "[1]")).to_json()).unwrap();
     fs::write(&result, "[1]\n").unwrap();
     let verify = format!("{name} functions verify {}", file.display());
-    let shown = done(format!("{verify} --params 1 --result {}", result.display()), &folder).await;
+    let any = format!("{verify} --any-function");
+    let shown = done(format!("{any} --params 1 --result {}", result.display()), &folder).await;
     assert_eq!(host.connections().len(), met, "offline");
     let text = piped(&shown);
     for part in [
@@ -292,10 +293,10 @@ async fn a_receipt_is_checked_offline_by_the_key_that_the_profile_keeps() {
 
     let other = code_file(&folder, "other");
     for (options, expected) in [
-        ("--params 2".to_owned(), "REFUSED      the parameters"),
-        ("--no-params".to_owned(), "REFUSED      the parameters"),
+        ("--any-function --params 2".to_owned(), "REFUSED      the parameters"),
+        (format!("--function {ID} --no-params"), "REFUSED      the parameters"),
         (format!("--function {OTHER}"), "REFUSED      the function"),
-        (format!("--code {other} --params 1"), "REFUSED      the code"),
+        (format!("--function {ID} --code {other} --params 1"), "REFUSED      the code"),
     ] {
         let shown = done(format!("{verify} {options}"), &folder).await;
         assert_eq!(shown.failure.as_ref().unwrap().exit, Exit::Refused);
@@ -303,7 +304,7 @@ async fn a_receipt_is_checked_offline_by_the_key_that_the_profile_keeps() {
         assert!(json(&shown)["verified"] == false && json(&shown)["error"]["exitCode"] == 3);
     }
     fs::write(&file, "{}").unwrap();
-    assert_eq!(failed(verify, &folder).await.exit, Exit::Refused);
+    assert_eq!(failed(any, &folder).await.exit, Exit::Refused);
 }
 
 /// A key that stands beside another instance's pin is not that instance's.
@@ -314,7 +315,7 @@ async fn without_a_kept_key_the_pinned_instances_evidence_is_asked_for() {
     let name = saved(&host, &folder).await;
     let file = folder.join("r.json");
     fs::write(&file, sign_receipt(receipt("1", "[1]")).to_json()).unwrap();
-    let verify = format!("functions verify {}", file.display());
+    let verify = format!("functions verify {} --any-function", file.display());
 
     let other = Host::start(vec![Evidence::Genuine], vec![]).await;
     let line = format!("{name} {verify} --pin {}", other.instance_key());

@@ -1,7 +1,5 @@
 //! `profile export`, `import`, `list` and `show`.
 
-use std::path::Path;
-
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::reference::signed_message;
 use openssl::pkey::{PKey, Private};
