@@ -715,7 +715,7 @@ impl Store {
     ) -> Result<T, E> {
         self.writer
             .submit(act.by.account(), move |access: &Access<'_>, changes: &mut Changes| {
-                api_keys::check_standing(access, &act.by)?;
+                api_keys::check_standing(access, &act.by, act.now)?;
                 write(access, changes, &act)
             })
             .await

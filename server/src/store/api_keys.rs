@@ -83,15 +83,18 @@ pub(super) fn authenticate(
 }
 
 /// Whether the key behind a grant still stands when its write is made, and still has the token that
-/// it came with: revoking a key, or taking a token from it, also stops what it has under way.
+/// it came with: revoking a key, taking a token from it, or the end of an overlap also stops what it
+/// has under way.
 pub(super) fn check_standing<R: Right>(
     access: &Access<'_>,
     grant: &Grant<R>,
+    now: Timestamp,
 ) -> Result<(), StoreFailure> {
     let account = access.account_of(grant)?;
     let body = access.find(&*account, &Address::api_key(account.id, grant.key()))?;
     let knows = |body: &KeyBody| {
-        let previous = body.previous.as_ref().map(|previous| previous.token);
+        let previous = body.previous.as_ref().filter(|previous| now < previous.works_until);
+        let previous = previous.map(|previous| previous.token);
         [Some(body.token), previous].contains(&Some(grant.token()))
     };
     if body.is_some_and(|body| knows(&body)) { Ok(()) } else { Err(StoreFailure::KeyRevoked) }

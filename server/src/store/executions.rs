@@ -59,7 +59,7 @@ pub(super) fn read(
     act: &Act<FunctionRun>,
     (id, name, version): (SecretId, SecretName, Version),
 ) -> Result<(), FunctionReadError> {
-    api_keys::check_standing(access, act.by.grant())?;
+    api_keys::check_standing(access, act.by.grant(), act.now)?;
     if act.by.grant().has_expired(act.now) {
         return Err(StoreFailure::KeyRevoked.into());
     }
@@ -82,7 +82,7 @@ pub(super) fn begin(
     run: &FunctionRun,
     started_at: Timestamp,
 ) -> Result<(), FunctionError> {
-    api_keys::check_standing(access, run.grant())?;
+    api_keys::check_standing(access, run.grant(), started_at)?;
     match put(access, changes, run, started_at, None)? {
         true => Ok(()),
         false => Err(FunctionError::NotFound),

@@ -65,7 +65,7 @@ pub(super) fn record(
     act: &Act<FunctionRun>,
     (usage, id, version): (SecretUse, SecretId, Version),
 ) -> Result<(), FunctionUseError> {
-    api_keys::check_standing(access, act.by.grant())?;
+    api_keys::check_standing(access, act.by.grant(), act.now)?;
     if act.by.grant().has_expired(act.now) {
         return Err(StoreFailure::KeyRevoked.into());
     }

@@ -397,3 +397,32 @@ fn a_record_keeps_what_its_bounds_say() {
     assert!(JsonText::parse(format!("\"{}\"", "r".repeat(1_048_575))).is_err());
     assert_eq!(names(&["a", "b"]).iter().count(), 2);
 }
+
+#[test]
+fn the_end_of_an_overlap_stops_what_the_old_token_has_under_way() {
+    let instance = Instance::new();
+    instance.create("s", "v").unwrap();
+    let function = instance.make(&instance.admin, new_function("a", &["s"])).unwrap().id;
+    let (key, first) = instance.create_key(&instance.admin, new_key(EXECUTE, Scope::All)).unwrap();
+    let writes = new_key(&[Permission::Write], Scope::All);
+    let (writer_key, old) = instance.create_key(&instance.admin, writes).unwrap();
+    let writer = instance.authenticate(&old, at(10)).unwrap();
+    let run = instance.run(&instance.authenticate(&first, at(10)).unwrap(), function);
+    for id in [key.id, writer_key.id] {
+        let overlap = Overlap::from_seconds(10).unwrap();
+        instance.wait(instance.store().rotate_key(instance.act(20), id, overlap)).unwrap();
+    }
+    let revoked = StoreFailure::KeyRevoked;
+    assert_eq!(instance.given_at(&run, "s", 29).unwrap(), "v");
+    let ended = Err(FunctionReadError::Store(revoked.clone()));
+    assert_eq!(instance.given_at(&run, "s", 30), ended);
+    instance.wait(instance.store().begin_execution(run.clone(), at(29))).unwrap();
+    let began = instance.wait(instance.store().begin_execution(run, at(30)));
+    assert_eq!(began.unwrap_err(), FunctionError::Store(revoked.clone()));
+    let create = |name: &str, seconds| {
+        let create = instance.store().create_secret(act(&writer, seconds), new_secret(name, "v"));
+        instance.wait(create).map(drop)
+    };
+    create("t", 29).unwrap();
+    assert_eq!(create("u", 30), Err(CreateSecretError::Store(revoked)));
+}
