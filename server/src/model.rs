@@ -14,7 +14,8 @@ pub use accounts::{
 use data_encoding::BASE64URL_NOPAD;
 pub use executions::{
     Execution, ExecutionEnd, ExecutionFault, ExecutionOutcome, ExecutionPage, ExecutionReceipt,
-    ExecutionState, JsonText, LogLevel, LogLine, Logs, ReceiptSignature, SecretRead, SecretReads,
+    ExecutionState, ExecutionSummary, JsonText, LogLevel, LogLine, Logs, ReceiptSignature,
+    SecretRead, SecretReads,
 };
 pub use functions::{
     CODE_BYTES_MAX, ContentHash, EGRESS_HOSTS_MAX, ENVIRONMENT_NAME_BYTES_MAX,

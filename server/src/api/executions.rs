@@ -12,7 +12,8 @@ use super::request::Call;
 use crate::access::Read;
 use crate::model::{
     ContentHash, Execution, ExecutionFault, ExecutionId, ExecutionOutcome, ExecutionReceipt,
-    ExecutionState, FunctionId, LogLevel, LogLine, SecretName, SecretRead, Timestamp, Version,
+    ExecutionState, ExecutionSummary, FunctionId, LogLevel, LogLine, SecretName, SecretRead,
+    Timestamp, Version,
 };
 
 /// An execution in a list.
@@ -112,7 +113,7 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let part = call.query(LIST).await?.part()?;
     let id: FunctionId = call.object()?;
     let (limit, offset) = (part.items(), part.offset);
-    // A page may have a hundred results to open, of 1 MiB each.
+    // A page may have a hundred results to open, of 1 MiB each, one after the other.
     let listed =
         call.blocking(move |store| store.list_executions(&grant, id, limit, offset)).await?;
     let page = listed.map_err(|error| failed(&call, &error))?;
@@ -134,26 +135,17 @@ pub async fn read(mut call: Call<'_>) -> Result<Answer, ApiError> {
 }
 
 impl Item {
-    pub(super) fn of(execution: &Execution) -> Self {
-        let Execution { id, started_at, state, .. } = execution;
-        let end = match state {
-            ExecutionState::Running | ExecutionState::Lost => None,
-            ExecutionState::Ended(end) => Some(end),
-        };
-        Item {
-            id: *id,
-            status: state.as_str(),
-            started_at: *started_at,
-            completed_at: end.map(|end| end.completed_at),
-            duration: end.map(|end| end.duration_ms),
-        }
+    pub(super) fn of(execution: &ExecutionSummary) -> Self {
+        let ExecutionSummary { id, status, started_at, ended } = *execution;
+        let (completed_at, duration) = ended.unzip();
+        Item { id, status, started_at, completed_at, duration }
     }
 }
 
 impl<'e> Record<'e> {
     /// What an answer says of an execution: the record's, and an invocation's.
     pub(super) fn of(execution: &'e Execution, store: StoreId) -> Result<Self, ApiError> {
-        let item = Item::of(execution);
+        let item = Item::of(&execution.summary());
         let mut record =
             Record { execution: item, result: None, error: None, logs: vec![], receipt: None };
         let ExecutionState::Ended(end) = &execution.state else { return Ok(record) };

@@ -61,7 +61,10 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
             let turn = place.turn().await;
             runs.execute_to_record(turn, invocation).await;
         }));
-        let answer = Answer::json(StatusCode::ACCEPTED, &Begun { execution: Item::of(&execution) });
+        let answer = Answer::json(
+            StatusCode::ACCEPTED,
+            &Begun { execution: Item::of(&execution.summary()) },
+        );
         let location = Some(format!("/v1/functions/{id}/executions/{}", execution.id));
         return Ok(Answer { location, ..answer.about(execution.id) });
     }

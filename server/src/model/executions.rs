@@ -177,13 +177,40 @@ pub enum LogLevel {
     Error,
 }
 
+/// What a list says of an execution: none of its result and its log, of which a page could have
+/// 100 MiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExecutionSummary {
+    /// The id.
+    pub id: ExecutionId,
+    /// The state's name on the wire.
+    pub status: &'static str,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended, and how long it took in milliseconds, where it has ended.
+    pub ended: Option<(Timestamp, u64)>,
+}
+
 /// One page of executions, newest first, from one snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExecutionPage {
     /// The page's executions.
-    pub items: Vec<Execution>,
+    pub items: Vec<ExecutionSummary>,
     /// How many are kept in all.
     pub total: u64,
+}
+
+impl Execution {
+    /// What a list says of it.
+    #[must_use]
+    pub fn summary(&self) -> ExecutionSummary {
+        let ended = match &self.state {
+            ExecutionState::Running | ExecutionState::Lost => None,
+            ExecutionState::Ended(end) => Some((end.completed_at, end.duration_ms)),
+        };
+        let Self { id, started_at, .. } = *self;
+        ExecutionSummary { id, status: self.state.as_str(), started_at, ended }
+    }
 }
 
 impl ExecutionState {

@@ -137,7 +137,8 @@ pub(super) fn list<R: Right>(
             let damaged = StoreFailure::Damaged { kind: ExecutionBody::KIND.name() };
             let id = execution_at(key).ok_or(damaged)?;
             let body = access.get(&*account, &Address::execution(account.id, function, id))?;
-            Ok(body.into_execution((function, id), access.core.opening))
+            // One is open at a time.
+            Ok(body.into_execution((function, id), access.core.opening).summary())
         })
         .collect::<Result<_, StoreFailure>>()?;
     Ok(ExecutionPage { items, total: u64::try_from(keys.len()).unwrap_or(u64::MAX) })

@@ -7,8 +7,8 @@ use super::*;
 use crate::audit::Actor;
 use crate::limits::EXECUTIONS_KEPT;
 use crate::model::{
-    ExecutionFault, ExecutionOutcome, ExecutionReceipt, ExecutionState, JsonText, LogLevel,
-    LogLine, Logs, ReceiptSignature, SecretRead, SecretReads,
+    ExecutionFault, ExecutionOutcome, ExecutionReceipt, ExecutionState, ExecutionSummary, JsonText,
+    LogLevel, LogLine, Logs, ReceiptSignature, SecretRead, SecretReads,
 };
 
 const EXECUTE: &[Permission] = &[Permission::Execute];
@@ -302,6 +302,11 @@ fn executions_are_recorded_and_the_last_hundred_kept() {
     };
     let newest_first: Vec<_> = runs.iter().rev().map(|run| run.execution()).collect();
     assert_eq!(page(1_000, 0), (newest_first.clone(), 100));
+    let newest = instance.store().list_executions(&instance.grant(), function, 1, 0).unwrap();
+    let ended = Some((at(30), 5));
+    let id = runs[99].execution();
+    let summary = ExecutionSummary { id, status: "failed", started_at: at(100), ended };
+    assert_eq!(newest.items, [summary]);
     assert_eq!(page(2, 1), (newest_first[1..3].to_vec(), 100));
     assert_eq!(page(2, 100), (vec![], 100));
     assert_eq!(instance.state(&lost), Err(FunctionError::NotFound));
