@@ -223,6 +223,34 @@ fn bad_fields_of_a_function_are_named() {
 }
 
 #[test]
+fn no_call_of_functions_ignores_if_match() {
+    let home = Home::usual();
+    let appliance = home.start();
+    let mut connection = appliance.connect();
+    let admin = appliance.claim().admin;
+    let mut c = Caller { key: admin.clone(), connection: &mut connection };
+    let target = format!("{PATH}/{}", text(&c.make("a", json!({"pinCode": true})), "id"));
+    for (method, target, body) in [
+        ("PUT", target.clone(), json!({"code": "x"})),
+        ("PUT", format!("{target}/secrets"), json!({"secrets": ["s"]})),
+        ("POST", format!("{target}/confirm"), json!({"codeSha256": sha256(CODE)})),
+        ("DELETE", target.clone(), Value::Null),
+    ] {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {admin}\r\n\
+             If-Match: \"1\"\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let error = c.connection.raw(request.as_bytes()).invalid("If-Match");
+        assert!(error.to_string().contains("honoured by no call of functions"), "{error}");
+    }
+    let function = c.ok("GET", &target, Value::Null);
+    assert_eq!((&function["codeSha256"], &function["secrets"]), (&json!(sha256(CODE)), &json!([])));
+}
+
+#[test]
 fn each_call_of_functions_asks_for_its_permission() {
     let home = Home::usual();
     let appliance = home.start();

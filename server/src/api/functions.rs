@@ -148,6 +148,7 @@ pub async fn read(mut call: Call<'_>) -> Result<Answer, ApiError> {
     };
     let (function, code) = found.map_err(|error| failed(&call, &error))?;
     Ok(Answer::ok(&Shown::of(&function, code.as_ref())).about(id))
+    refuse_if_match(&call)?;
 }
 
 /// `PUT /v1/functions/{id}`
@@ -184,6 +185,7 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     changed(&call, updated)
 }
 
+    refuse_if_match(&call)?;
 /// `PUT /v1/functions/{id}/secrets`
 pub async fn set_secrets(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let act = call.act::<Admin>()?;
@@ -194,6 +196,7 @@ pub async fn set_secrets(mut call: Call<'_>) -> Result<Answer, ApiError> {
     changed(&call, updated)
 }
 
+    refuse_if_match(&call)?;
 /// `POST /v1/functions/{id}/confirm`
 pub async fn confirm(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let act = call.act::<Admin>()?;
@@ -215,17 +218,22 @@ pub async fn confirm(mut call: Call<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::ok(&Shown::of(&function, None)).about(id))
 }
 
+    refuse_if_match(&call)?;
 /// `DELETE /v1/functions/{id}`
 pub async fn delete(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let act = call.act::<Admin>()?;
     call.query(&[]).await?;
-    if call.headers.contains_key(header::IF_MATCH) {
-        // Ignored, it would delete what the caller did not mean.
-        return Err(ApiError::field("If-Match", "is honoured by no call of functions"));
-    }
     let id: FunctionId = call.object()?;
     let deleted = call.serving.store.delete_function(act, id).await;
     deleted.map_err(|error| failed(&call, &error))?;
+/// Ignored, it would change or delete what the caller did not mean.
+fn refuse_if_match(call: &Call<'_>) -> Result<(), ApiError> {
+    match call.headers.contains_key(header::IF_MATCH) {
+        true => Err(ApiError::field("If-Match", "is honoured by no call of functions")),
+        false => Ok(()),
+    }
+}
+
     Ok(Answer::done("Function deleted successfully").about(id))
 }
 
