@@ -380,6 +380,31 @@ impl Store {
             .await
     }
 
+    /// Whether a creation would be refused, as things stand.
+    ///
+    /// # Errors
+    /// See [`CreateFunctionError`].
+    pub fn check_function_create(
+        &self,
+        grant: &Grant<Write>,
+        new: &NewFunction,
+    ) -> Result<(), CreateFunctionError> {
+        self.read(|access, _| functions::check_create(access, grant, new))
+    }
+
+    /// Whether a change would be refused, as things stand.
+    ///
+    /// # Errors
+    /// See [`UpdateFunctionError`].
+    pub fn check_function_update(
+        &self,
+        grant: &Grant<Write>,
+        id: FunctionId,
+        change: &FunctionChange,
+    ) -> Result<(), UpdateFunctionError> {
+        self.read(|access, _| functions::check_update(access, grant, id, change))
+    }
+
     /// Changes a function. Where it has secrets, or is to have some, what decides over them takes
     /// `admin`, and patterns that reach each name, old and new; but code alone where it is pinned.
     ///

@@ -313,6 +313,12 @@ fn whoever_decides_what_reads_a_secret_could_read_it() {
     for (key, message) in [(&writer, needs_admin), (&narrow, outside)] {
         c.key.clone_from(key);
         forbidden(c.call("POST", PATH, create.clone()), message);
+        // Before the code is looked at.
+        let wrong = json!({"name": "b", "code": "(", "secrets": ["db-1", "web"]});
+        forbidden(c.call("POST", PATH, wrong), message);
+        forbidden(c.call("PUT", &target, json!({"code": "(", "egress": []})), message);
+        let missing = format!("{PATH}/func_{}", "A".repeat(24));
+        c.call("PUT", &missing, json!({"code": "("})).error(404, "NOT_FOUND");
         for change in [
             json!({"secrets": []}),
             json!({"environment": {}}),

@@ -117,16 +117,11 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
         tags: set(tags).unwrap_or_default(),
         pin_code: set(pin_code).unwrap_or_default(),
     };
+    let store = &call.serving.store;
+    store.check_function_create(&act.by, &new).map_err(|error| not_created(&call, error))?;
     check_syntax(&call, act.by.account(), &new.code).await?;
-    let created = call.serving.store.create_function(act, new).await;
-    let function = created.map_err(|error| match error {
-        CreateFunctionError::NameTaken => {
-            ApiError::Conflict("A function of that name exists already.".into())
-        }
-        CreateFunctionError::NeedsAdmin => needs_admin(),
-        CreateFunctionError::OutsideScope => outside_scope(),
-        CreateFunctionError::Store(failure) => store_failure(call.serving, &failure),
-    })?;
+    let created = store.create_function(act, new).await;
+    let function = created.map_err(|error| not_created(&call, error))?;
     let answer = Answer::json(StatusCode::CREATED, &Shown::of(&function, None));
     let location = Some(format!("/v1/functions/{}", function.id));
     Ok(Answer { location, ..answer.about(function.id) })
@@ -148,12 +143,12 @@ pub async fn read(mut call: Call<'_>) -> Result<Answer, ApiError> {
     };
     let (function, code) = found.map_err(|error| failed(&call, &error))?;
     Ok(Answer::ok(&Shown::of(&function, code.as_ref())).about(id))
-    refuse_if_match(&call)?;
 }
 
 /// `PUT /v1/functions/{id}`
 pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let act = call.act::<Write>()?;
+    refuse_if_match(&call)?;
     let mut fields = call.json(UPDATE).await?;
     if fields.is_empty() {
         return Err(ApiError::invalid("The body changes nothing; give at least one field."));
@@ -179,16 +174,18 @@ pub async fn update(mut call: Call<'_>) -> Result<Answer, ApiError> {
     };
     let id: FunctionId = call.object()?;
     if let Some(code) = &change.code {
+        let checked = call.serving.store.check_function_update(&act.by, id, &change);
+        checked.map_err(|error| not_changed(&call, error))?;
         check_syntax(&call, act.by.account(), code).await?;
     }
     let updated = call.serving.store.update_function(act, id, change).await;
     changed(&call, updated)
 }
 
-    refuse_if_match(&call)?;
 /// `PUT /v1/functions/{id}/secrets`
 pub async fn set_secrets(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let act = call.act::<Admin>()?;
+    refuse_if_match(&call)?;
     let mut fields = call.json(SECRETS).await?;
     let secrets = ruled("secrets", SecretNames::parse(fields.required_texts("secrets")?))?;
     let id: FunctionId = call.object()?;
@@ -196,10 +193,10 @@ pub async fn set_secrets(mut call: Call<'_>) -> Result<Answer, ApiError> {
     changed(&call, updated)
 }
 
-    refuse_if_match(&call)?;
 /// `POST /v1/functions/{id}/confirm`
 pub async fn confirm(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let act = call.act::<Admin>()?;
+    refuse_if_match(&call)?;
     let mut fields = call.json(CONFIRM).await?;
     let code_sha256 = ruled("codeSha256", fields.required_text("codeSha256")?.parse())?;
     let id: FunctionId = call.object()?;
@@ -218,23 +215,23 @@ pub async fn confirm(mut call: Call<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::ok(&Shown::of(&function, None)).about(id))
 }
 
-    refuse_if_match(&call)?;
 /// `DELETE /v1/functions/{id}`
 pub async fn delete(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let act = call.act::<Admin>()?;
+    refuse_if_match(&call)?;
     call.query(&[]).await?;
     let id: FunctionId = call.object()?;
     let deleted = call.serving.store.delete_function(act, id).await;
     deleted.map_err(|error| failed(&call, &error))?;
+    Ok(Answer::done("Function deleted successfully").about(id))
+}
+
 /// Ignored, it would change or delete what the caller did not mean.
 fn refuse_if_match(call: &Call<'_>) -> Result<(), ApiError> {
     match call.headers.contains_key(header::IF_MATCH) {
         true => Err(ApiError::field("If-Match", "is honoured by no call of functions")),
         false => Ok(()),
     }
-}
-
-    Ok(Answer::done("Function deleted successfully").about(id))
 }
 
 /// A worker looks at the code before it is kept.
@@ -263,13 +260,28 @@ fn changed(
     call: &Call<'_>,
     updated: Result<Function, UpdateFunctionError>,
 ) -> Result<Answer, ApiError> {
-    let function = updated.map_err(|error| match error {
+    let function = updated.map_err(|error| not_changed(call, error))?;
+    Ok(Answer::ok(&Shown::of(&function, None)).about(function.id))
+}
+
+fn not_created(call: &Call<'_>, error: CreateFunctionError) -> ApiError {
+    match error {
+        CreateFunctionError::NameTaken => {
+            ApiError::Conflict("A function of that name exists already.".into())
+        }
+        CreateFunctionError::NeedsAdmin => needs_admin(),
+        CreateFunctionError::OutsideScope => outside_scope(),
+        CreateFunctionError::Store(failure) => store_failure(call.serving, &failure),
+    }
+}
+
+fn not_changed(call: &Call<'_>, error: UpdateFunctionError) -> ApiError {
+    match error {
         UpdateFunctionError::NotFound => ApiError::NotFound,
         UpdateFunctionError::NeedsAdmin => needs_admin(),
         UpdateFunctionError::OutsideScope => outside_scope(),
         UpdateFunctionError::Store(failure) => store_failure(call.serving, &failure),
-    })?;
-    Ok(Answer::ok(&Shown::of(&function, None)).about(function.id))
+    }
 }
 
 fn needs_admin() -> ApiError {

@@ -172,6 +172,33 @@ pub(super) fn invocable(
     Ok(Invocable { function, code, run })
 }
 
+/// Whether a creation would be refused, as it stands now: before the code is looked at. The write
+/// looks again.
+pub(super) fn check_create<R: Right>(
+    access: &Access<'_>,
+    grant: &Grant<R>,
+    new: &NewFunction,
+) -> Result<(), CreateFunctionError> {
+    if !new.secrets.is_empty() {
+        check_binding(grant, new.secrets.iter())?;
+    }
+    let account = access.account_of(grant)?;
+    check_name_free(access, &account, &new.name)
+}
+
+fn check_name_free(
+    access: &Access<'_>,
+    account: &AccountKeys,
+    name: &FunctionName,
+) -> Result<(), CreateFunctionError> {
+    let address = Address::function_name(account.id, &account.function_hash(name));
+    match access.find(account, &address)? {
+        None => Ok(()),
+        Some(taken) if taken.name == *name => Err(CreateFunctionError::NameTaken),
+        Some(_) => Err(StoreFailure::Damaged { kind: Kind::FunctionName.name() }.into()),
+    }
+}
+
 pub(super) fn create<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
@@ -186,13 +213,8 @@ pub(super) fn create<R: Right>(
         binding?;
     }
     let account = access.account_of(&act.by)?;
+    check_name_free(access, &account, &name)?;
     let address = Address::function_name(account.id, &account.function_hash(&name));
-    if let Some(taken) = access.find(&*account, &address)? {
-        return Err(match taken.name == name {
-            true => CreateFunctionError::NameTaken,
-            false => StoreFailure::Damaged { kind: Kind::FunctionName.name() }.into(),
-        });
-    }
     let mut state = access.get(&*account, &Address::state(account.id))?;
     let limit = state.quota(Resource::Functions, &access.core.limits);
     let count = count(access, &account)?;
@@ -226,6 +248,39 @@ pub(super) fn create<R: Right>(
     Ok(body.into_function(id))
 }
 
+/// Whether a change would be refused, as it stands now: before its code is looked at. The write
+/// looks again.
+pub(super) fn check_update<R: Right>(
+    access: &Access<'_>,
+    grant: &Grant<R>,
+    id: FunctionId,
+    change: &FunctionChange,
+) -> Result<(), UpdateFunctionError> {
+    let account = access.account_of(grant)?;
+    let body = find(access, &account, id)?.ok_or(UpdateFunctionError::NotFound)?;
+    check_change(grant, &body, change)?;
+    Ok(())
+}
+
+/// Whether a key may make a change; where it may, whether it could confirm code, too.
+fn check_change<R: Right>(
+    grant: &Grant<R>,
+    body: &FunctionBody,
+    change: &FunctionChange,
+) -> Result<bool, Unbound> {
+    let added = match &change.secrets {
+        Field::Keep | Field::Clear => None,
+        Field::Set(secrets) => Some(secrets),
+    };
+    let names = || body.secrets.iter().chain(added.into_iter().flat_map(SecretNames::iter));
+    let binding = check_binding(grant, names());
+    let confirms = binding.is_ok();
+    if names().next().is_some() && bears_on_reading(change, body.pin_code) {
+        binding?;
+    }
+    Ok(confirms)
+}
+
 pub(super) fn update<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
@@ -241,13 +296,7 @@ pub(super) fn update<R: Right>(
         Field::Set(secrets) => secrets.clone(),
     };
     let was_pinned = body.pin_code;
-    let names = body.secrets.iter().chain(new_secrets.iter());
-    let binding = check_binding(&act.by, names);
-    let confirms = binding.is_ok();
-    let binds = !body.secrets.is_empty() || !new_secrets.is_empty();
-    if binds && bears_on_reading(&change, was_pinned) {
-        binding?;
-    }
+    let confirms = check_change(&act.by, &body, &change)?;
     let pin_code = change.pin_code.or(was_pinned, false);
     let adds = new_secrets.iter().any(|name| !body.secrets.contains(name));
     let FunctionChange { code, description, timeout, memory, environment, egress, tags, .. } =
