@@ -523,6 +523,14 @@ impl Store {
         Ok(opened)
     }
 
+    /// Whether the key that invoked a function still stands: for a run that has waited for its turn.
+    ///
+    /// # Errors
+    /// `KeyRevoked` where it was revoked, has expired, or has lost the token that it came with.
+    pub fn check_run(&self, run: &FunctionRun, now: Timestamp) -> Result<(), StoreFailure> {
+        self.read(|access, _| executions::check_run(access, run, now))
+    }
+
     /// Records that an execution runs: durably, before this answers.
     ///
     /// # Errors

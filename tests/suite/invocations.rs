@@ -388,6 +388,35 @@ fn an_asynchronous_execution_survives_its_connection_and_is_lost_with_the_server
 }
 
 #[test]
+fn what_waits_for_its_turn_does_not_run_once_its_key_is_revoked() {
+    let config = format!("{CONFIG}[limits]\nconcurrent_invocations = 4\nqueued_invocations = 4\n");
+    let home = Home::new(&chip(Product::Genoa), &config);
+    let appliance = home.start();
+    let claimed = appliance.claim();
+    let mut c = Caller::new(&appliance, &claimed.admin);
+    let loops = c.deploy("loops", "async function main() { for (;;); }", json!({"timeout": 5}));
+    let quick = c.deploy("quick", "async function main() { return 7; }", json!({}));
+    let key = c.done("POST", "/v1/api-keys", json!({"name": "k", "permissions": ["execute"]}));
+    let mut invoker = Caller::new(&appliance, key["key"].as_str().unwrap());
+    let begin = |caller: &mut Caller, function: &str| {
+        let begun = caller.done("POST", &format!("{function}/invoke"), json!({"async": true}));
+        begun["execution"]["id"].as_str().unwrap().to_owned()
+    };
+    // Half of the turns are what one account has.
+    for _ in 0..2 {
+        begin(&mut c, &loops);
+    }
+    let (waits, by_another) = (begin(&mut invoker, &quick), begin(&mut c, &quick));
+    let id = key["id"].as_str().unwrap();
+    assert_eq!(c.call("DELETE", &format!("/v1/api-keys/{id}"), None).status, 200);
+    let record = c.record(&quick, &waits);
+    assert_eq!(record["execution"]["status"], "failed", "{record}");
+    let message = "The key that invoked the function is not valid any more.";
+    assert_eq!(record["error"], json!({"name": "KeyRevoked", "message": message, "stack": ""}));
+    assert_eq!(c.record(&quick, &by_another)["execution"]["status"], "completed");
+}
+
+#[test]
 fn one_account_leaves_room_for_another_and_is_told_when_it_has_its_share() {
     let config = format!("{CONFIG}[limits]\nconcurrent_invocations = 4\nqueued_invocations = 4\n");
     let home = Home::new(&chip(Product::Genoa), &config);

@@ -10,8 +10,11 @@ use super::request::Call;
 use super::{Answer, now, store_failure};
 use crate::access::Execute;
 use crate::functions::{Began, Busy, ExecuteError, Executed, Invocation, Unavailable};
-use crate::model::{Execution, ExecutionOutcome, ExecutionState, FunctionId};
+use crate::model::{
+    Execution, ExecutionEnd, ExecutionFault, ExecutionOutcome, ExecutionState, FunctionId, Logs,
+};
 use crate::phase::Serving;
+use crate::store::StoreFailure;
 
 /// An execution that was begun.
 #[derive(Serialize)]
@@ -59,7 +62,11 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
         let runs = functions.clone();
         drop(functions.spawn(async move {
             let turn = place.turn().await;
-            runs.execute_to_record(turn, invocation).await;
+            let run = &invocation.invocable.run;
+            match invocation.serving.store.check_run(run, now()) {
+                Ok(()) => runs.execute_to_record(turn, invocation).await,
+                Err(failure) => record_refused(&invocation, &failure).await,
+            }
         }));
         let answer = Answer::json(
             StatusCode::ACCEPTED,
@@ -69,6 +76,8 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
         return Ok(Answer { location, ..answer.about(execution.id) });
     }
     let turn = functions.turn(place).await.map_err(busy)?;
+    let stands = serving.store.check_run(&run, now());
+    stands.map_err(|failure| store_failure(call.serving, &failure))?;
     let began = Began::at_this_moment(now());
     let invocation = Invocation { serving, egress, invocable, params, origin, began };
     let runs = functions.clone();
@@ -80,6 +89,29 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
     // Where it panicked, the log has told; where the server ends, it tells of that.
     let executed = executed.await.map_err(|_| ApiError::Internal)?;
     answer(call.serving, &executed.map_err(|error| not_executed(call.serving, &error))?)
+}
+
+/// Ends in its record what was begun, and whose key does not stand when its turn comes: it never runs.
+async fn record_refused(invocation: &Invocation, failure: &StoreFailure) {
+    let Invocation { serving, invocable, began, .. } = invocation;
+    let (name, message) = match failure {
+        StoreFailure::KeyRevoked => {
+            ("KeyRevoked", "The key that invoked the function is not valid any more.")
+        }
+        _ => ("KeyUnknown", "The key that invoked the function could not be looked up."),
+    };
+    let fault = ExecutionFault::new(name.to_owned(), message.to_owned(), String::new());
+    let end = ExecutionEnd {
+        completed_at: began.now(),
+        duration_ms: 0,
+        outcome: ExecutionOutcome::Failed(fault),
+        logs: Logs::default(),
+    };
+    let ended = serving.store.end_execution(invocable.run.clone(), began.at(), end).await;
+    // Where the account has gone, there is no record; the log tells of what the store lacks.
+    if let Err(failure) = ended {
+        drop(store_failure(serving, &failure));
+    }
 }
 
 fn answer(serving: &Serving, execution: &Execution) -> Result<Answer, ApiError> {

@@ -18,6 +18,19 @@ use crate::store::record::{Address, execution_at};
 use crate::store::secrets;
 use std::sync::Arc;
 
+/// Whether the key still stands that invoked this.
+pub(super) fn check_run(
+    access: &Access<'_>,
+    run: &FunctionRun,
+    now: Timestamp,
+) -> Result<(), StoreFailure> {
+    api_keys::check_standing(access, run.grant(), now)?;
+    match run.grant().has_expired(now) {
+        true => Err(StoreFailure::KeyRevoked),
+        false => Ok(()),
+    }
+}
+
 /// Whether the function still is what was invoked, and may read this name.
 pub(super) fn check_declares(
     access: &Access<'_>,
@@ -59,10 +72,7 @@ pub(super) fn read(
     act: &Act<FunctionRun>,
     (id, name, version): (SecretId, SecretName, Version),
 ) -> Result<(), FunctionReadError> {
-    api_keys::check_standing(access, act.by.grant(), act.now)?;
-    if act.by.grant().has_expired(act.now) {
-        return Err(StoreFailure::KeyRevoked.into());
-    }
+    check_run(access, &act.by, act.now)?;
     let account = access.account_of(act.by.grant())?;
     check_declares(access, &account, &act.by, &name)?;
     let found = secrets::named(access, &account, &name, act.now)?;

@@ -3,13 +3,12 @@
 use crate::access::FunctionRun;
 use crate::audit::{Act, Action, Object};
 use crate::model::{HeaderName, HostName, Revealed, SecretId, SecretName, Version};
-use crate::store::api_keys;
 use crate::store::audit::note;
 use crate::store::body::SecretBody;
 use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::Changes;
-use crate::store::error::{FunctionReadError, FunctionUseError, StoreFailure};
-use crate::store::executions::check_declares;
+use crate::store::error::{FunctionReadError, FunctionUseError};
+use crate::store::executions::{self, check_declares};
 use crate::store::record::Address;
 use crate::store::secrets;
 
@@ -65,10 +64,7 @@ pub(super) fn record(
     act: &Act<FunctionRun>,
     (usage, id, version): (SecretUse, SecretId, Version),
 ) -> Result<(), FunctionUseError> {
-    api_keys::check_standing(access, act.by.grant(), act.now)?;
-    if act.by.grant().has_expired(act.now) {
-        return Err(StoreFailure::KeyRevoked.into());
-    }
+    executions::check_run(access, &act.by, act.now)?;
     let account = access.account_of(act.by.grant())?;
     let (now, body) = find(access, &account, act, &usage)?;
     if now != id || !body.versions.has(version) {
