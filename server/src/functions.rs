@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 pub use counters::Ended;
 use counters::{Counters, State};
 pub use execution::{ExecuteError, Executed, Invocation};
-pub use mask::Mask;
+use mask::Mask;
 pub use pool::CodeKey;
 use pool::{LoadError, Pool};
 use share::Share;
@@ -129,8 +129,10 @@ pub struct Outcome {
     pub duration: Duration,
     /// Names and versions of the secrets that it was given, sorted, each once.
     pub reads: Vec<(String, Version)>,
-    /// Of the values that it was given.
-    pub mask: Mask,
+    /// The result as it is kept, where it has one; values that it read are masked.
+    pub kept_result: Option<String>,
+    /// Of the values that it was given. Empty, where all of this is masked.
+    mask: Mask,
 }
 
 /// An invocation's end.
@@ -241,7 +243,8 @@ impl Functions {
         turn.map_err(|_| Busy).inspect_err(|Busy| self.counters.note(Ended::Busy))
     }
 
-    /// Runs code once, in its turn. To be called within [`Functions::spawn`].
+    /// Runs code once, in its turn, which lasts until all that it left is masked. To be called
+    /// within [`Functions::spawn`].
     ///
     /// # Errors
     /// [`Unavailable`]: nothing has run.
@@ -274,7 +277,7 @@ impl Functions {
                 worker.set(State::Running);
                 let outcome = invocation::run(&mut worker, job, host).await;
                 self.pool.keep(key, worker);
-                Ok(outcome)
+                Ok(outcome.masked().await)
             }
             Err(LoadError::CompileError(error)) => Ok(Outcome::not_compiled(error)),
             Err(LoadError::Broken) => Ok(Outcome::of(End::Broken)),
@@ -369,7 +372,35 @@ fn machine_memory_mib() -> u64 {
 impl Outcome {
     fn of(end: End) -> Self {
         let (logs, duration, reads) = (vec![], Duration::ZERO, vec![]);
-        Self { end, logs, duration, reads, mask: Mask::default() }
+        Self { end, logs, duration, reads, kept_result: None, mask: Mask::default() }
+    }
+
+    /// Without the values that it was given, wherever they are not asked for. Elsewhere than on a
+    /// reactor, where it would hold up others.
+    async fn masked(self) -> Self {
+        if self.mask.is_empty() {
+            return self.masked_here();
+        }
+        let masked = tokio::task::spawn_blocking(move || self.masked_here()).await;
+        // A panic is told where it happened. What is not masked is told to nobody.
+        masked.unwrap_or_else(|_| Self::of(End::Broken))
+    }
+
+    fn masked_here(mut self) -> Self {
+        let mut texts: Vec<&mut String> = self.logs.iter_mut().map(|line| &mut line.text).collect();
+        match &mut self.end {
+            End::Completed(result) => {
+                texts.push(self.kept_result.insert(result.get().to_owned()));
+            }
+            End::Thrown(Thrown { name, message, stack }) => texts.extend([name, message, stack]),
+            End::TimedOut | End::MemoryExceeded | End::Broken => {}
+        }
+        let masked = self.mask.texts(texts.iter_mut().map(|it| std::mem::take(*it)).collect());
+        for (text, masked) in texts.into_iter().zip(masked) {
+            *text = masked;
+        }
+        self.mask = Mask::default();
+        self
     }
 
     /// Of code that another version's worker has taken, and this one's does not.

@@ -232,7 +232,7 @@ fn executed(
     began: Began,
     outcome: Outcome,
 ) -> Result<Executed, StoreFailure> {
-    let Outcome { end, logs, duration, reads, mask } = outcome;
+    let Outcome { end, logs, duration, reads, kept_result, .. } = outcome;
     let (started_at, completed_at) = (began.at(), began.now());
     let (told, kept) = match end {
         End::Completed(result) => {
@@ -258,7 +258,7 @@ fn executed(
             let receipt =
                 ExecutionReceipt { params_sha256, result_sha256, secrets_read, signature };
             let text = |text: String| JsonText::parse(text).ok();
-            let kept = text(mask.text(result.get().to_owned()));
+            let kept = kept_result.and_then(text);
             // Masked, it may be no JSON any more, such as where a value is a number.
             let kept = kept.or_else(|| text(format!("\"{MASKED}\"")));
             let damaged = StoreFailure::Damaged { kind: "result" };

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use neo_secrets_worker_protocol::limits as protocol;
 use neo_secrets_worker_protocol::{
-    Execution, Failure, FetchResponse, Invoke, LogBounds, Pair, SecretAnswer, Thrown, ToServer,
-    ToWorker,
+    Execution, Failure, FetchResponse, Invoke, LogBounds, Pair, SecretAnswer, ToServer, ToWorker,
 };
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -82,16 +81,7 @@ pub async fn run<H: Host>(worker: &mut Worker, job: Job, host: &Arc<H>) -> Outco
     worker.spent += duration;
     reads.sort();
     reads.dedup();
-    let masked = |LogLine { level, time, text }| LogLine { level, time, text: mask.text(text) };
-    let end = match end {
-        End::Thrown(Thrown { name, message, stack }) => End::Thrown(Thrown {
-            name: mask.text(name),
-            message: mask.text(message),
-            stack: mask.text(stack),
-        }),
-        end => end,
-    };
-    Outcome { end, logs: logs.into_iter().map(masked).collect(), duration, reads, mask }
+    Outcome { end, logs, duration, reads, kept_result: None, mask }
 }
 
 fn invoke(job: Job) -> Invoke {

@@ -1,9 +1,10 @@
 //! Masking: what a function has read does not stand in its logs, its errors and its records. Best
 //! effort: code that wants to can write a value in a way that nothing here knows.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
 
-use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXUPPER};
+use memchr::memmem;
 use neo_secrets_worker_protocol::SecretText;
 use zeroize::Zeroizing;
 
@@ -12,88 +13,129 @@ pub const MASKED: &str = "[masked]";
 /// Shorter values, and pieces of base64, are left: they would be found in what has nothing to do
 /// with them.
 const VALUE_BYTES_MIN: usize = 4;
+/// Stands in no UTF-8, and so in no spelling: for what is masked already, and between texts.
+const NOTHING: u8 = 0xff;
 
-/// Spellings of values: as they are, within JSON, in base64 of both alphabets and at any place of
-/// a longer text, in hex.
+/// Values, each once. Their spellings are made one at a time when they are looked for: together they
+/// are up to twenty times as long.
 #[derive(Default)]
 pub struct Mask {
-    spellings: Vec<Zeroizing<Vec<u8>>>,
+    values: Vec<SecretText>,
 }
+
+/// How a value may be written.
+#[derive(Clone, Copy)]
+enum Spelling {
+    AsItIs,
+    /// Within JSON.
+    Json,
+    Hex(&'static Encoding),
+    /// In base64, so many bytes after the begin of a group.
+    Base64(&'static Encoding, usize),
+}
+
+const SPELLINGS: [Spelling; 10] = [
+    Spelling::AsItIs,
+    Spelling::Json,
+    Spelling::Hex(&HEXLOWER),
+    Spelling::Hex(&HEXUPPER),
+    Spelling::Base64(&BASE64_NOPAD, 0),
+    Spelling::Base64(&BASE64_NOPAD, 1),
+    Spelling::Base64(&BASE64_NOPAD, 2),
+    Spelling::Base64(&BASE64URL_NOPAD, 0),
+    Spelling::Base64(&BASE64URL_NOPAD, 1),
+    Spelling::Base64(&BASE64URL_NOPAD, 2),
+];
 
 impl Mask {
     /// From here on, this value is masked too.
     pub fn add(&mut self, value: &SecretText) {
-        let value = value.expose();
-        let known = |it: &Zeroizing<Vec<u8>>| it.as_slice() == value.as_bytes();
-        if value.len() < VALUE_BYTES_MIN || self.spellings.iter().any(known) {
-            return;
+        let known = |it: &SecretText| it.expose() == value.expose();
+        if value.expose().len() >= VALUE_BYTES_MIN && !self.values.iter().any(known) {
+            self.values.push(SecretText::new(value.expose().to_owned()));
         }
-        let bytes = value.as_bytes();
-        let json = Zeroizing::new(serde_json::to_string(value).unwrap_or_default());
-        let json = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
-        let mut add = |text: &str| {
-            self.spellings.push(Zeroizing::new(text.as_bytes().to_vec()));
-        };
-        add(value);
-        add(json);
-        add(&Zeroizing::new(HEXLOWER.encode(bytes)));
-        add(&Zeroizing::new(HEXUPPER.encode(bytes)));
-        for alphabet in [BASE64_NOPAD, BASE64URL_NOPAD] {
-            for before in 0..3_usize {
-                let mut padded = Zeroizing::new(vec![0; before]);
-                padded.extend_from_slice(bytes);
+    }
+
+    /// Whether there is nothing to mask.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The texts, with every spelling of a value replaced, the longest first. It takes a time that
+    /// grows with the texts' length and with the number of values, and with nothing else; that may
+    /// be seconds, so it is not for a reactor.
+    pub fn texts(&self, texts: Vec<String>) -> Vec<String> {
+        let mut all = texts.join("\0").into_bytes();
+        let mut end = 0;
+        for text in &texts {
+            end += text.len();
+            if let Some(between) = all.get_mut(end) {
+                *between = NOTHING;
+            }
+            end += 1;
+        }
+        let mut found = Vec::new();
+        for value in &self.values {
+            for spelling in SPELLINGS {
+                let written = spelling.of(value);
+                if written.len() >= VALUE_BYTES_MIN && memmem::find(&all, &written).is_some() {
+                    found.push((written.len(), spelling, value));
+                }
+            }
+        }
+        found.sort_by_key(|(length, ..)| Reverse(*length));
+        let mut masked = Vec::new();
+        for (length, spelling, value) in found {
+            let written = spelling.of(value);
+            let places: Vec<usize> = memmem::find_iter(&all, written.as_slice()).collect();
+            for at in places {
+                masked.push(at..at + length);
+                if let Some(place) = all.get_mut(at..at + length) {
+                    place.fill(NOTHING);
+                }
+            }
+        }
+        if masked.is_empty() {
+            return texts;
+        }
+        masked.sort_by_key(|place| place.start);
+        let (mut masked, mut begin) = (masked.into_iter().peekable(), 0);
+        let each = texts.into_iter().map(|text| {
+            let (mut new, mut kept, end) = (String::new(), 0, begin + text.len());
+            while let Some(place) = masked.next_if(|place| place.start < end) {
+                new += text.get(kept..place.start - begin).unwrap_or_default();
+                new += MASKED;
+                kept = place.end - begin;
+            }
+            begin = end + 1;
+            if kept == 0 { text } else { new + text.get(kept..).unwrap_or_default() }
+        });
+        each.collect()
+    }
+}
+
+impl Spelling {
+    fn of(self, value: &SecretText) -> Zeroizing<Vec<u8>> {
+        let value = value.expose();
+        let text = match self {
+            Self::AsItIs => value.to_owned(),
+            Self::Json => {
+                let json = Zeroizing::new(serde_json::to_string(value).unwrap_or_default());
+                json.get(1..json.len().saturating_sub(1)).unwrap_or_default().to_owned()
+            }
+            Self::Hex(hex) => hex.encode(value.as_bytes()),
+            Self::Base64(alphabet, before) => {
+                let mut padded = Zeroizing::new(Vec::with_capacity(before + value.len()));
+                padded.resize(before, 0);
+                padded.extend_from_slice(value.as_bytes());
                 let text = Zeroizing::new(alphabet.encode(&padded));
                 // Its first characters say something of what comes before, its last of what follows;
                 // only where nothing can follow it, and so nothing does, is the last its own.
                 let (first, bits) = ((before * 8).div_ceil(6), padded.len() * 8);
-                let inner = text.get(first..bits / 6).unwrap_or_default();
-                if inner.len() >= VALUE_BYTES_MIN {
-                    add(inner);
-                }
+                text.get(first..bits / 6).unwrap_or_default().to_owned()
             }
-        }
-    }
-
-    /// The text, with every spelling of a value replaced: the longest where several begin.
-    pub fn text(&self, text: String) -> String {
-        let starts = self.by_start();
-        if starts.is_empty() {
-            return text;
-        }
-        let bytes = text.as_bytes();
-        let (mut masked, mut kept, mut at) = (String::new(), 0, 0);
-        while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= VALUE_BYTES_MIN) {
-            let found = rest
-                .first_chunk::<VALUE_BYTES_MIN>()
-                .and_then(|start| starts.get(start))
-                .and_then(|spellings| spellings.iter().find(|it| rest.starts_with(it)));
-            let Some(spelling) = found else {
-                at += 1;
-                continue;
-            };
-            masked += text.get(kept..at).unwrap_or_default();
-            masked += MASKED;
-            at += spelling.len();
-            kept = at;
-        }
-        match kept {
-            0 => text,
-            _ => masked + text.get(kept..).unwrap_or_default(),
-        }
-    }
-
-    /// The spellings by their first bytes, the longest of each first.
-    fn by_start(&self) -> HashMap<[u8; VALUE_BYTES_MIN], Vec<&[u8]>> {
-        let mut starts: HashMap<_, Vec<&[u8]>> = HashMap::new();
-        for spelling in &self.spellings {
-            if let Some(start) = spelling.first_chunk::<VALUE_BYTES_MIN>() {
-                starts.entry(*start).or_default().push(spelling);
-            }
-        }
-        for spellings in starts.values_mut() {
-            spellings.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
-        }
-        starts
+        };
+        Zeroizing::new(text.into_bytes())
     }
 }
 
@@ -108,6 +150,13 @@ mod tests {
             mask.add(&SecretText::new((*value).to_owned()));
         }
         mask
+    }
+
+    impl Mask {
+        fn text(&self, text: String) -> String {
+            let [masked] = self.texts(vec![text]).try_into().unwrap();
+            masked
+        }
     }
 
     const VALUE: &str = "s3cr3t-\"välue\"\n?>~";
@@ -156,5 +205,64 @@ mod tests {
         assert_eq!(mask.text("é€é€é".into()), format!("{MASKED}{MASKED}é"));
         assert_eq!(mask.text("ab\u{10FFFF}cd".into()), "ab\u{10FFFF}cd");
         assert_eq!(Mask::default().text("abcd".into()), "abcd");
+    }
+
+    #[test]
+    fn nothing_is_found_across_texts() {
+        let mask = mask(&["abcd", "\0\0\0\0", "masked"]);
+        let texts = ["", "ab", "cd", "abcdab", "cdabcd", "", "\0\0\0\0abcd", ""];
+        let masked = ["", "ab", "cd", "[masked]ab", "cd[masked]", "", "[masked][masked]", ""];
+        assert_eq!(mask.texts(texts.map(str::to_owned).to_vec()), masked);
+    }
+
+    /// What masking means, without a thought for time: the longest spelling first, from the left.
+    fn naive(values: &[String], text: &str) -> String {
+        let mut spellings: Vec<Vec<u8>> = vec![];
+        for value in values {
+            let value = SecretText::new(value.clone());
+            spellings.extend(SPELLINGS.map(|spelling| spelling.of(&value).to_vec()));
+        }
+        spellings.retain(|it| it.len() >= VALUE_BYTES_MIN);
+        spellings.sort_by_key(|it| Reverse(it.len()));
+        let mut pieces = vec![text.to_owned()];
+        for spelling in spellings {
+            let spelling = String::from_utf8(spelling).unwrap();
+            let parts = pieces.iter().flat_map(|piece| piece.split(&spelling));
+            pieces = parts.map(str::to_owned).collect();
+        }
+        pieces.join(MASKED)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn texts_are_masked_as_if_one_by_one(
+            values in proptest::collection::vec("[ab\"é]{4,9}", 0..4),
+            texts in proptest::collection::vec("[ab\"é\\\\]{0,40}", 0..4),
+        ) {
+            let mut mask = Mask::default();
+            let long: Vec<String> = values.into_iter().filter(|it| it.len() >= 4).collect();
+            for value in &long {
+                mask.add(&SecretText::new(value.clone()));
+            }
+            let expected: Vec<String> = texts.iter().map(|text| naive(&long, text)).collect();
+            proptest::prop_assert_eq!(mask.texts(texts), expected);
+        }
+    }
+
+    #[test]
+    fn hostile_texts_take_a_time_that_grows_with_their_length() {
+        // Nearly found at every place. Where each place is compared anew, sixteen times as much takes
+        // 256 times as long.
+        let took = |length: usize| {
+            let nearly = format!("{}b", "a".repeat(length - 1));
+            let mask = mask(&[&nearly, &nearly[1..]]);
+            let text = "a".repeat(16 * length);
+            let started = std::time::Instant::now();
+            assert_eq!(mask.text(text).len(), 16 * length);
+            started.elapsed()
+        };
+        let least = |length| (0..5).map(|_| took(length)).min().unwrap();
+        let (small, large) = (least(4_096), least(65_536));
+        assert!(large < small * 80, "{small:?}, {large:?}");
     }
 }
