@@ -7,12 +7,13 @@ use std::str::FromStr;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256, Sha512};
 
-use crate::evidence::Claims;
+use crate::evidence::{Claims, ConfigText, StoreId};
 use crate::limits;
 
 const REPORT_DATA_LABEL: &[u8] = b"neo-secrets evidence v1\0";
 const INSTANCE_LABEL: &[u8] = b"neo-secrets instance v1\0";
 const CLAIM_LABEL: &[u8] = b"neo-secrets claim v1\0";
+const CONFIGURATION_LABEL: &[u8] = b"neo-secrets configuration v1\0";
 
 /// What a leaf is made for; evidence for one role never passes for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,6 +276,17 @@ pub fn report_data(claims: &Claims, root: &Root) -> ReportData {
 /// What the instance key signs, once for a batch (SPEC.md section 4).
 pub fn instance_message(report_data: &ReportData) -> Vec<u8> {
     [INSTANCE_LABEL, &64u32.to_be_bytes(), &report_data.0].concat()
+}
+
+/// What the owner's key signs to accept another configuration for a store, as its `number`th act
+/// (SPEC.md section 4).
+pub fn configuration_message(store: &StoreId, number: u64, config: &ConfigText) -> Vec<u8> {
+    let config = config.as_str().as_bytes();
+    // A configuration is bounded far below 4 GiB.
+    let length = u32::try_from(config.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let (sixteen, eight) = (16u32.to_be_bytes(), 8u32.to_be_bytes());
+    let number = number.to_be_bytes();
+    [CONFIGURATION_LABEL, &sixteen, &store.0, &eight, &number, &length, config].concat()
 }
 
 /// What the owner's key signs to claim an instance over one connection (SPEC.md section 4).

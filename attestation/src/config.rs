@@ -112,7 +112,10 @@ impl AttestedConfig {
     }
 
     /// The rules that hold wherever the five fields stand.
-    pub(crate) fn checked(self) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// The field that breaks one.
+    pub fn checked(self) -> Result<Self, ConfigError> {
         for (index, witness) in self.witnesses.iter().enumerate() {
             let visible = witness.bytes().all(|byte| byte.is_ascii_graphic());
             let length = (1..=limits::WITNESS_BYTES_MAX).contains(&witness.len());
@@ -126,6 +129,21 @@ impl AttestedConfig {
         } else {
             Err(ConfigError::Quorum { quorum: self.quorum, witnesses: self.witnesses.len() })
         }
+    }
+}
+
+impl AttestedConfig {
+    /// The keys whose values another configuration has otherwise, as the file calls them.
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let Self { seal, reveal, witnesses, quorum, owner_key } = self;
+        let same = [
+            ("seal", *seal == other.seal),
+            ("reveal", *reveal == other.reveal),
+            ("witnesses", *witnesses == other.witnesses),
+            ("quorum", *quorum == other.quorum),
+            ("owner_key", *owner_key == other.owner_key),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
 }
 

@@ -6,6 +6,7 @@ mod attestation;
 mod audit;
 mod body;
 mod claim;
+mod configuration;
 mod endorsements;
 pub(crate) mod error;
 mod executions;
@@ -173,6 +174,10 @@ impl Api {
                 endorsements::keep_chain(self, request, query, body).await
             }
             Endpoint::KeepCrl => endorsements::keep_crl(self, request, query, body).await,
+            Endpoint::Configuration => configuration::waiting(self, query, body).await,
+            Endpoint::AcceptConfiguration => {
+                configuration::accept(self, request, query, body).await
+            }
             Endpoint::Claim => claim::claim(self, request, query, body).await,
             Endpoint::Keyed(keyed) => {
                 let phase = self.instance.phase();

@@ -5,15 +5,16 @@ mod endorsements;
 mod processor;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use neo_secrets_attestation::binding::{Root, report_data};
-use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::config::AttestedConfig;
+use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::evidence::{
-    BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore,
+    BatchBody, ClaimPhase, Claims, ConfigText, ImageVersion, SealedStore, StoreId,
 };
 use neo_secrets_attestation::product::Product;
 use neo_secrets_attestation::report::Report;
@@ -28,8 +29,8 @@ use crate::limits;
 use crate::model::{Label, Timestamp};
 use crate::seal::{BootIdentity, Sealer, UnsealError};
 use crate::store::{
-    ClaimAgainError, ClaimAnswer, ClosedStore, CreateError, Found, Founding, OpenError, Place,
-    Rewrap, Store, StoreFailure, StoreLimits,
+    AcceptError, Acceptance, ClaimAgainError, ClaimAnswer, ClosedStore, CreateError, Found,
+    Founding, HeldStore, OpenError, Opening, Place, Rewrap, Store, StoreFailure, StoreLimits,
 };
 
 use endorsements::Endorsed;
@@ -56,6 +57,40 @@ pub struct Sealed {
     pub reason: SealedReason,
     /// What can be said of it in the evidence.
     store: Option<SealedStore>,
+    /// A store that only waits for its owner to accept the configuration.
+    held: Option<Mutex<Option<Held>>>,
+}
+
+/// A store whose key is at hand.
+struct Held {
+    store: HeldStore,
+    sealed_at: Tcb,
+}
+
+/// What there is for the owner to accept.
+pub struct Pending {
+    /// The store.
+    pub store_id: StoreId,
+    /// The number of the owner's next act.
+    pub number: u64,
+    /// What the owner has accepted before.
+    pub accepted: AttestedConfig,
+    /// The keys in which this start's configuration differs.
+    pub differing: Vec<&'static str>,
+}
+
+/// Why a configuration was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptConfigError {
+    /// Not in this phase.
+    #[error("no configuration waits to be accepted")]
+    NotNow,
+    /// The store says no.
+    #[error(transparent)]
+    Refused(#[from] AcceptError),
+    /// The thread that did it ended in a panic.
+    #[error("accepting the configuration panicked")]
+    Panicked,
 }
 
 /// Why a store stays closed: a word for programs and a sentence for people.
@@ -94,6 +129,8 @@ pub struct Identity {
     pub tls_spki_sha256: [u8; 32],
     /// The configuration's exact bytes.
     pub config: ConfigText,
+    /// Its attested part.
+    pub attested: AttestedConfig,
     /// This build's version.
     pub image_version: ImageVersion,
 }
@@ -170,7 +207,28 @@ impl Phase {
     }
 
     fn sealed(code: &'static str, text: impl Into<String>) -> Self {
-        Phase::Sealed(Sealed { reason: SealedReason { code, text: text.into() }, store: None })
+        Sealed::phase(SealedReason { code, text: text.into() }, None)
+    }
+}
+
+impl Sealed {
+    fn phase(reason: SealedReason, store: Option<SealedStore>) -> Phase {
+        Phase::Sealed(Sealed { reason, store, held: None })
+    }
+
+    fn hold(store: HeldStore, sealed_at: Tcb, differing: &[&str]) -> Phase {
+        let text = format!(
+            "the configuration differs from the one that the owner has accepted, in {}; its owner \
+             may accept it: neo-secrets accept-config",
+            differing.join(", ")
+        );
+        let shown =
+            SealedStore { store_id: store.store_id(), instance_key: Some(store.instance_key()) };
+        Phase::Sealed(Sealed {
+            reason: SealedReason { code: "config-changed", text },
+            store: Some(shown),
+            held: Some(Mutex::new(Some(Held { store, sealed_at }))),
+        })
     }
 }
 
@@ -283,7 +341,7 @@ impl Instance {
     fn unseal(&self, found: Found) -> Phase {
         let boot = match self.boot_identity() {
             Ok(boot) => boot,
-            Err(reason) => return Phase::Sealed(Sealed { reason, store: store_of(&found, None) }),
+            Err(reason) => return Sealed::phase(reason, store_of(&found, None)),
         };
         match found {
             Found::Nothing => match self.processor.derive_key(&boot.seal_request()) {
@@ -296,7 +354,7 @@ impl Instance {
 
     fn open_store(&self, store: ClosedStore, boot: &BootIdentity) -> Phase {
         let derive = |request: &_| self.processor.derive_key(request);
-        match store.unseal(boot, derive, self.store_limits) {
+        match store.unseal(boot, derive, self.store_limits, &self.identity.attested) {
             Ok(unsealed) => {
                 match unsealed.rewrap {
                     Rewrap::NotNeeded => {}
@@ -305,7 +363,13 @@ impl Instance {
                         tracing::warn!(%reason, "the key slot keeps an older TCB");
                     }
                 }
-                Phase::Serving(Serving::new(unsealed.store, unsealed.sealed_at))
+                match unsealed.store {
+                    Opening::Open(store) => Phase::Serving(Serving::new(store, unsealed.sealed_at)),
+                    Opening::Held(store) => {
+                        let differing = store.accepted().differing(&self.identity.attested);
+                        Sealed::hold(store, unsealed.sealed_at, &differing)
+                    }
+                }
             }
             Err(still) => {
                 let code = match still.error {
@@ -320,7 +384,7 @@ impl Instance {
                 };
                 let reason = SealedReason { code, text: still.error.to_string() };
                 let store = sealed_store(&still.store, still.instance_key);
-                Phase::Sealed(Sealed { reason, store })
+                Sealed::phase(reason, store)
             }
         }
     }
@@ -348,7 +412,7 @@ impl Instance {
     /// [`EvidenceError`]
     pub fn attest(&self, root: &Root) -> Result<BatchBody, EvidenceError> {
         let phase = self.phase();
-        let Identity { tls_spki_sha256, config, image_version } = &self.identity;
+        let Identity { tls_spki_sha256, config, attested: _, image_version } = &self.identity;
         let claims = Claims {
             tls_spki_sha256: *tls_spki_sha256,
             config: config.clone(),
@@ -416,13 +480,66 @@ impl Instance {
         now: Timestamp,
     ) -> Result<ClaimAnswer, ClaimError> {
         let Phase::Unclaimed(sealer) = &**phase else { return Err(ClaimError::NotNow) };
-        let founding = Founding { owner, account_name, sealer, now };
+        let config = self.identity.attested.clone();
+        let founding = Founding { owner, config, account_name, sealer, now };
         let (store, answer) = Store::create(&self.store_place, founding, self.store_limits)?;
         tracing::info!(store = %answer.store_id, "claimed");
         let serving = Arc::new(Phase::Serving(Serving::new(store, sealer.tcb())));
         // A server that began to drain meanwhile keeps draining; the store is whole on disk.
         self.phase.rcu(|now| if Arc::ptr_eq(now, phase) { serving.clone() } else { now.clone() });
         Ok(answer)
+    }
+
+    /// What there is for the owner to accept, where the configuration has changed.
+    pub fn pending(&self) -> Option<Pending> {
+        let phase = self.phase();
+        let Phase::Sealed(Sealed { held: Some(held), .. }) = &*phase else { return None };
+        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = &held.as_ref()?.store;
+        Some(Pending {
+            store_id: store.store_id(),
+            number: store.next_act(),
+            accepted: store.accepted().clone(),
+            differing: store.accepted().differing(&self.identity.attested),
+        })
+    }
+
+    /// Opens the store where its owner accepts this start's configuration.
+    ///
+    /// # Errors
+    /// [`AcceptConfigError`]; the store stays closed.
+    pub async fn accept_config(
+        self: Arc<Self>,
+        number: u64,
+        signature: Signature,
+    ) -> Result<(), AcceptConfigError> {
+        let task = tokio::task::spawn_blocking(move || self.accept(number, &signature));
+        task.await.map_err(|_| AcceptConfigError::Panicked)?
+    }
+
+    fn accept(&self, number: u64, signature: &Signature) -> Result<(), AcceptConfigError> {
+        let phase = self.phase();
+        let Phase::Sealed(Sealed { held: Some(held), .. }) = &*phase else {
+            return Err(AcceptConfigError::NotNow);
+        };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Held { store, sealed_at } = held.take().ok_or(AcceptConfigError::NotNow)?;
+        let Identity { config: text, attested: config, .. } = &self.identity;
+        match store.accept(&Acceptance { number, signature, text, config }) {
+            Ok(store) => {
+                tracing::info!("the owner has accepted the configuration");
+                let serving = Arc::new(Phase::Serving(Serving::new(store, sealed_at)));
+                // A server that began to drain meanwhile keeps draining; what was accepted stays.
+                self.phase.rcu(|now| {
+                    if Arc::ptr_eq(now, &phase) { serving.clone() } else { now.clone() }
+                });
+                Ok(())
+            }
+            Err((store, error)) => {
+                *held = store.map(|store| Held { store: *store, sealed_at });
+                Err(error.into())
+            }
+        }
     }
 
     /// Ends every phase: new calls are refused, waits for the processor end. Gives back the open

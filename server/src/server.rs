@@ -181,6 +181,7 @@ async fn serve<F: Future<Output = ()>>(
     let identity = Identity {
         tls_spki_sha256: spki_sha256,
         config: config.text.clone(),
+        attested: config.attested.clone(),
         image_version: ImageVersion::new(env!("CARGO_PKG_VERSION"))?,
     };
     let instance =

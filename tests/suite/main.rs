@@ -7,6 +7,7 @@ mod callers;
 mod cli;
 mod cli_owner;
 mod closed;
+mod configuration;
 mod conformance;
 mod crash;
 mod documents;

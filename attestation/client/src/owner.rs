@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use neo_secrets_attestation::binding::{Exporter, claim_message};
+use neo_secrets_attestation::binding::{Exporter, claim_message, configuration_message};
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
+use neo_secrets_attestation::evidence::{ConfigText, StoreId};
 use openssl::pkey::{Id, PKey, Private};
 use openssl::sign::Signer;
 use zeroize::Zeroizing;
@@ -77,6 +78,19 @@ impl OwnerKey {
         let mut signature = [0; 64];
         let mut signer = Signer::new_without_digest(&self.pair)?;
         signer.sign_oneshot(&mut signature, &claim_message(exporter))?;
+        Ok(Signature(signature))
+    }
+
+    /// The signature that accepts a configuration for a store, as the owner's `number`th act.
+    pub fn sign_configuration(
+        &self,
+        store: &StoreId,
+        number: u64,
+        config: &ConfigText,
+    ) -> Result<Signature, OwnerKeyError> {
+        let mut signature = [0; 64];
+        let mut signer = Signer::new_without_digest(&self.pair)?;
+        signer.sign_oneshot(&mut signature, &configuration_message(store, number, config))?;
         Ok(Signature(signature))
     }
 

@@ -18,8 +18,8 @@ use crate::access::Permission;
 use crate::limits;
 use crate::model::{AccountId, ExecutionId, FunctionId, KeyId, Revision, SecretId};
 pub use schemas::{
-    AnyJson, PublicKeyText, ReportText, SignatureText, StatusText, StoreIdText, TcbObject,
-    TokenText,
+    AnyJson, AttestedConfigObject, PublicKeyText, ReportText, SignatureText, StatusText,
+    StoreIdText, TcbObject, TokenText,
 };
 
 /// Fields that an answer may lack. All others of an answer are always there.

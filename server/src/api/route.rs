@@ -23,6 +23,10 @@ pub enum Endpoint {
     KeepCrl,
     /// `/v1/claim`
     Claim,
+    /// `GET /v1/configuration`
+    Configuration,
+    /// `PUT /v1/configuration`
+    AcceptConfiguration,
     /// Needs an open store and an API key.
     Keyed(Keyed),
 }
@@ -146,6 +150,13 @@ const ROUTES: &[Route] = &[
         methods: &[(Method::PUT, Endpoint::KeepCertificates)],
     },
     Route { template: "/v1/attestation/crl", methods: &[(Method::PUT, Endpoint::KeepCrl)] },
+    Route {
+        template: "/v1/configuration",
+        methods: &[
+            (Method::GET, Endpoint::Configuration),
+            (Method::PUT, Endpoint::AcceptConfiguration),
+        ],
+    },
     Route { template: "/v1/claim", methods: &[(Method::POST, Endpoint::Claim)] },
     Route {
         template: "/v1/secrets",

@@ -20,6 +20,7 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
     let identity = Identity {
         tls_spki_sha256: [1; 32],
         config: ConfigText::new(b"x = 1\n").unwrap(),
+        attested: crate::store::tests::config(),
         image_version: ImageVersion::new("0.1.0").unwrap(),
     };
     let limits =

@@ -99,7 +99,8 @@ impl Core {
         })
     }
 
-    /// An existing store's: its first records have to open under this root key.
+    /// An existing store's: its first records have to open under this root key. Whether the claim is
+    /// final is still to be read.
     pub(super) fn open(
         header: Header,
         root: &RootKey,
@@ -118,10 +119,7 @@ impl Core {
             log: SigningKey::from_seed(log)?,
             receipt: SigningKey::from_seed(receipt)?,
         };
-        let core = Self::found(header, root, system, signing, limits)?;
-        let owner = core.access(view).get(&core.system, &Address::owner())?;
-        core.settled.store(owner.settled, std::sync::atomic::Ordering::Release);
-        Ok(core)
+        Ok(Self::found(header, root, system, signing, limits)?)
     }
 
     /// Records as one view shows them.

@@ -8,7 +8,9 @@ use crate::seal::Sealer;
 use crate::secret::random_array;
 use crate::store::accounts::{self, Made, put_account_key};
 use crate::store::api_keys::{new_token, put_token};
-use crate::store::body::{InstanceBody, KeyBody, OwnerBody, OwnerKey, StateBody, TokenBody};
+use crate::store::body::{
+    InstanceBody, KeyBody, OwnerBody, OwnerKey, SealedConfig, StateBody, TokenBody,
+};
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Changes, Commit, Engine, EngineError};
 use crate::store::error::StoreFailure;
@@ -19,6 +21,7 @@ use crate::store::secrets::next_id;
 use crate::store::writer::Writer;
 use crate::store::{Header, Place, Store, StoreLimits};
 use data_encoding::HEXLOWER;
+use neo_secrets_attestation::config::AttestedConfig;
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::StoreId;
 use redb::StorageBackend;
@@ -35,6 +38,8 @@ use std::sync::Arc;
 pub struct Founding<'a> {
     /// The owner's public key.
     pub owner: PublicKey,
+    /// The configuration it is claimed with.
+    pub config: AttestedConfig,
     /// The name of the first account.
     pub account_name: Label,
     /// What the store is sealed with.
@@ -226,7 +231,7 @@ fn first_records(
     changes: &mut Changes,
     founding: Founding<'_>,
 ) -> Result<ClaimAnswer, CreateError> {
-    let Founding { owner, account_name, sealer: _, now } = founding;
+    let Founding { owner, config, account_name, sealer: _, now } = founding;
     let Core { header, signing, .. } = access.core;
     let system = access.core.system();
     let mut system_state = StateBody::new(Quotas::default());
@@ -245,7 +250,8 @@ fn first_records(
     put_decoy(access, changes, &mut system_state, now)?;
     let public_key = OwnerKey(owner);
     let (account, settled) = (account.id, false);
-    let body = OwnerBody { public_key, bearer_key, account, admin_key, settled };
+    let (config, acts) = (SealedConfig(config), 0);
+    let body = OwnerBody { public_key, bearer_key, account, admin_key, settled, config, acts };
     access.put(changes, system, &Address::owner(), &body)?;
     access.put(changes, system, &Address::state(SYSTEM), &system_state)?;
     Ok(ClaimAnswer {

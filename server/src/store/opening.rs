@@ -5,16 +5,19 @@ use crate::keys::RootKey;
 use crate::seal::{
     self, BootIdentity, DerivedKey, KeyRequest, Opened, Rewrap, SlotTable, UnsealError,
 };
+use crate::store::body::OwnerBody;
 use crate::store::core::Core;
 use crate::store::engine::{Changes, Commit, Engine, EngineError, View};
 use crate::store::error::StoreFailure;
 use crate::store::header::HeaderError;
+use crate::store::held::HeldStore;
 use crate::store::raw::RawBackend;
 use crate::store::record::{header_key, slots_key};
 use crate::store::room::{self, Space};
-use crate::store::upgrade::upgrade;
+use crate::store::upgrade;
 use crate::store::writer::Writer;
 use crate::store::{Header, Place, Store, StoreLimits};
+use neo_secrets_attestation::config::AttestedConfig;
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::StoreId;
 use neo_secrets_attestation::tcb::Tcb;
@@ -25,6 +28,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What stands at the store's path.
 pub enum Found {
@@ -86,12 +90,20 @@ pub struct ClosedStore {
 
 /// What opening a store gave.
 pub struct Unsealed {
-    /// The store, open.
-    pub store: Store,
+    /// The store, open or held.
+    pub store: Opening,
     /// What became of the key slot after a TCB raise.
     pub rewrap: Rewrap,
     /// The TCB that the store is sealed at now.
     pub sealed_at: Tcb,
+}
+
+/// Whether a store may be used with the configuration of this start.
+pub enum Opening {
+    /// With the one that it was claimed with, or that its owner has accepted.
+    Open(Store),
+    /// Only once its owner accepts it.
+    Held(HeldStore),
 }
 
 /// A store that stays sealed, and what may still be shown of it.
@@ -176,6 +188,7 @@ impl ClosedStore {
         boot: &BootIdentity,
         derive: impl FnMut(&KeyRequest) -> Result<DerivedKey, E>,
         limits: StoreLimits,
+        config: &AttestedConfig,
     ) -> Result<Unsealed, Box<StillSealed<E>>> {
         let opened = SlotTable::parse(&self.slots)
             .map_err(|error| (error.into(), None))
@@ -183,17 +196,22 @@ impl ClosedStore {
         let (error, instance_key) = match opened {
             Err(failed) => failed,
             Ok(Opened { root, tcb, rewrapped }) => {
-                match self.open_records(&root, rewrapped, limits) {
+                match self.open_records(&root, rewrapped, limits, config) {
                     Err(failure) => (failure.into(), None),
-                    Ok((core, rewrap)) => {
+                    Ok((core, owner, rewrap)) => {
                         let Self { engine, header, slots } = self;
+                        let sealed_at = match rewrap {
+                            Rewrap::Done => boot.tcb_ceiling(),
+                            Rewrap::NotNeeded | Rewrap::Failed(_) => tcb,
+                        };
+                        if owner.config.0 != *config {
+                            let store = Opening::Held(HeldStore::new(engine, core, owner));
+                            return Ok(Unsealed { store, rewrap, sealed_at });
+                        }
                         let (engine, failure) = match Writer::start(engine, core) {
                             Ok(writer) => {
-                                let sealed_at = match rewrap {
-                                    Rewrap::Done => boot.tcb_ceiling(),
-                                    Rewrap::NotNeeded | Rewrap::Failed(_) => tcb,
-                                };
-                                return Ok(Unsealed { store: Store { writer }, rewrap, sealed_at });
+                                let store = Opening::Open(Store { writer });
+                                return Ok(Unsealed { store, rewrap, sealed_at });
                             }
                             Err(failed) => *failed,
                         };
@@ -212,9 +230,12 @@ impl ClosedStore {
         root: &RootKey,
         rewrapped: Option<Result<SlotTable, String>>,
         limits: StoreLimits,
-    ) -> Result<(Core, Rewrap), StoreFailure> {
+        config: &AttestedConfig,
+    ) -> Result<(Core, OwnerBody, Rewrap), StoreFailure> {
         let core = Core::open(self.header, root, &self.engine.snapshot()?, limits)?;
-        upgrade(&self.engine, &core)?;
+        let owner = upgrade::owner(&self.engine, &core, config)?;
+        core.settled.store(owner.settled, Ordering::Release);
+        upgrade::upgrade(&self.engine, &core)?;
         let rewrap = match rewrapped {
             None => Rewrap::NotNeeded,
             Some(Err(cause)) => Rewrap::Failed(cause),
@@ -225,6 +246,6 @@ impl ClosedStore {
                 Rewrap::Done
             }
         };
-        Ok((core, rewrap))
+        Ok((core, owner, rewrap))
     }
 }

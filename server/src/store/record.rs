@@ -10,7 +10,7 @@ use crate::store::Header;
 use crate::store::body::{
     AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, CodeBody, DeletionBody,
     ExecutionBody, FunctionBody, FunctionNameBody, FunctionsStateBody, InstanceBody, KeyBody,
-    NameBody, OwnerBody, SecretBody, StateBody, StateBodyV1, TokenBody, ValueBody,
+    NameBody, OwnerBody, OwnerBodyV1, SecretBody, StateBody, StateBodyV1, TokenBody, ValueBody,
 };
 use crate::store::error::StoreFailure;
 use minicbor::encode::{Encode, Write};
@@ -144,6 +144,12 @@ impl Address<AccountKeyBody> {
 
 impl Address<InstanceBody> {
     pub(super) fn instance() -> Self {
+        Self::new(SYSTEM, &[])
+    }
+}
+
+impl Address<OwnerBodyV1> {
+    pub(super) fn owner_v1() -> Self {
         Self::new(SYSTEM, &[])
     }
 }

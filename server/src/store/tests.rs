@@ -10,6 +10,7 @@ mod executions;
 mod files;
 mod function_damage;
 mod functions;
+mod held;
 mod log;
 mod log_damage;
 mod model;
@@ -27,6 +28,7 @@ use crate::audit::{Origin, PeerAddress, RequestId};
 use crate::model::{Description, Field, Label, Resource, SecretName, SecretValue, Tags};
 use crate::seal::tests::Chip;
 use disk::Disk;
+use neo_secrets_attestation::config::AttestedConfig;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use tokio::runtime::Runtime;
@@ -41,6 +43,13 @@ const PER_ACCOUNT: PerResource<u64> = PerResource {
     functions: 50,
 };
 const OWNER: PublicKey = PublicKey([0x0E; 32]);
+
+/// What stores are claimed with.
+pub(crate) fn config() -> AttestedConfig {
+    let text = "seal = \"firmware\"\nreveal = \"off\"\nwitnesses = []\nquorum = 0\n\
+                owner_key = \"any\"\n";
+    AttestedConfig::parse(text.as_bytes()).unwrap()
+}
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
@@ -219,6 +228,7 @@ impl Instance {
 pub(crate) fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, ClaimAnswer) {
     let founding = Founding {
         owner: OWNER,
+        config: config(),
         account_name: label("first account"),
         sealer: &chip.sealer(),
         now: at(0),
@@ -230,6 +240,22 @@ pub(crate) fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, Cl
         founding::found((disk.backend(), disk.space()), founding, limits).unwrap();
     let writer = writer::Writer::start(engine, core).map_err(|failed| failed.1).unwrap();
     (Store { writer }, answer)
+}
+
+impl Opening {
+    fn opened(self) -> Store {
+        match self {
+            Opening::Open(store) => store,
+            Opening::Held(_) => panic!("the store is held"),
+        }
+    }
+
+    fn held(self) -> HeldStore {
+        match self {
+            Opening::Open(_) => panic!("the store is open"),
+            Opening::Held(store) => store,
+        }
+    }
 }
 
 /// Why a disk's store did not open.
@@ -250,8 +276,8 @@ fn open(disk: &Disk, chip: &Chip, limits: StoreLimits) -> Result<Store, NotOpene
     } else {
         opening::open_backend(disk.backend(), disk.space()).map_err(NotOpened::File)?
     };
-    match closed.unseal(&chip.boot(), |request| chip.derive(request), limits) {
-        Ok(unsealed) => Ok(unsealed.store),
+    match closed.unseal(&chip.boot(), |request| chip.derive(request), limits, &config()) {
+        Ok(unsealed) => Ok(unsealed.store.opened()),
         Err(still) => Err(NotOpened::Seal(still.error)),
     }
 }

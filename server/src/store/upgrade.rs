@@ -1,12 +1,16 @@
-//! Bringing states up to date that were written before values and accounts were counted (STORE.md
-//! §3): all of them in one transaction, before the store is used.
+//! Bringing records up to date that an older server wrote (STORE.md §3), before the store is used:
+//! states from before values and accounts were counted, all in one transaction, and the owner's
+//! from before the configuration was sealed.
 
 use crate::model::{AccountId, Quotas, SecretId, Version};
-use crate::store::body::{AccountBody, Body, StateBody, StateBodyV1, ValueBody};
+use crate::store::body::{
+    AccountBody, Body, OwnerBody, OwnerBodyV1, SealedConfig, StateBody, StateBodyV1, ValueBody,
+};
 use crate::store::core::{Access, AccountKeys, Core};
 use crate::store::engine::{Changes, Commit, Engine, Order, Snapshot, View};
 use crate::store::error::StoreFailure;
 use crate::store::record::{Address, SYSTEM, body_version, id_at_end};
+use neo_secrets_attestation::config::AttestedConfig;
 use std::ops::ControlFlow;
 
 /// Brings old states up to date. Reads every value once where there are any.
@@ -30,6 +34,29 @@ pub(super) fn upgrade(engine: &Engine, core: &Core) -> Result<(), StoreFailure> 
     engine.write(|batch| Ok((batch.apply(&changes)?, Commit::Yes)))?;
     tracing::info!(accounts = count, "the store's counters were brought up to date");
     Ok(())
+}
+
+/// Seals this start's configuration where none was sealed at the claim, and reads the owner's record.
+pub(super) fn owner(
+    engine: &Engine,
+    core: &Core,
+    config: &AttestedConfig,
+) -> Result<OwnerBody, StoreFailure> {
+    let snapshot = engine.snapshot()?;
+    let (access, system) = (core.access(&snapshot), core.system());
+    let record = snapshot.get(Address::owner().key())?;
+    if record.and_then(|bytes| body_version(&bytes)) != Some(OwnerBodyV1::VERSION) {
+        return access.get(system, &Address::owner());
+    }
+    let OwnerBodyV1 { public_key, bearer_key, account, admin_key, settled } =
+        access.get(system, &Address::owner_v1())?;
+    let (config, acts) = (SealedConfig(config.clone()), 0);
+    let owner = OwnerBody { public_key, bearer_key, account, admin_key, settled, config, acts };
+    let mut changes = Changes::default();
+    access.put(&mut changes, system, &Address::owner(), &owner)?;
+    engine.write(|batch| Ok((batch.apply(&changes)?, Commit::Yes)))?;
+    tracing::info!("this start's configuration was sealed into the store");
+    Ok(owner)
 }
 
 fn is_old(snapshot: &Snapshot, account: AccountId) -> Result<bool, StoreFailure> {

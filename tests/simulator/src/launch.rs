@@ -201,10 +201,15 @@ async fn make_ready(
 ) -> Result<&'static str, RunError> {
     let client = Client { program: &programs.client, folder, url };
     let claimed = is_claimed(listening, folder).await?;
-    if !claimed {
+    if claimed == Claimed::No {
         // The pin of an instance whose store is gone.
         files::remove(&folder.client("profile.json"))?;
     }
+    if claimed == Claimed::ButConfigChanged {
+        // `--reveal` of an instance that was claimed without it.
+        client.accept_config().await?;
+    }
+    let claimed = claimed != Claimed::No;
     let unproven = folder.client(UNPROVEN_CERTIFICATE);
     client.verify(&unproven, claimed).await?;
     let keys = ["owner.key", "admin.key"].map(|name| folder.client(name));
@@ -231,7 +236,7 @@ async fn make_ready(
 
 /// Leaves a new instance as it is, for the user to claim.
 async fn leave_unclaimed(listening: SocketAddr, folder: &Folder) -> Result<&'static str, RunError> {
-    if is_claimed(listening, folder).await? {
+    if is_claimed(listening, folder).await? != Claimed::No {
         return Err(RunError::Claimed);
     }
     // The pin of an instance whose store is gone.
@@ -239,15 +244,25 @@ async fn leave_unclaimed(listening: SocketAddr, folder: &Folder) -> Result<&'sta
     Ok(". It is new, and nobody has claimed it.")
 }
 
+/// Whether an instance has an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claimed {
+    No,
+    Yes,
+    /// And the owner has to accept this start's configuration.
+    ButConfigChanged,
+}
+
 /// Whether the server has a store; waits while it looks.
-async fn is_claimed(listening: SocketAddr, folder: &Folder) -> Result<bool, RunError> {
+async fn is_claimed(listening: SocketAddr, folder: &Folder) -> Result<Claimed, RunError> {
     let deadline = tokio::time::Instant::now() + START_PATIENCE;
     loop {
         let answer = probe(listening, None).await?;
         let says = |reason: &str| answer.body.contains(&format!("\"message\":\"{reason}:"));
         match answer.status {
-            200 => return Ok(true),
-            503 if says("unclaimed") => return Ok(false),
+            200 => return Ok(Claimed::Yes),
+            503 if says("unclaimed") => return Ok(Claimed::No),
+            503 if says("config-changed") => return Ok(Claimed::ButConfigChanged),
             503 if says("starting") && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(START_PAUSE).await;
             }

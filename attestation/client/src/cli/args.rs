@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Take an unclaimed instance into possession
     Claim(Claim),
+    /// Accept the configuration that an instance was started with, as its owner
+    AcceptConfig(AcceptConfig),
     /// Hand on, take over, list and show profiles
     #[command(subcommand)]
     Profile(Profiles),

@@ -1,6 +1,7 @@
 //! The command line: reads arguments and environment, runs one command, prints once, ends with one
 //! exit code.
 
+mod accept_config;
 mod accounts;
 mod advice;
 mod answer;
@@ -171,6 +172,7 @@ fn run_online(
         Command::Verify(verify) => (verify.instance.as_deref(), ProfileUse::Read),
         Command::Status(status) => (status.instance.as_deref(), ProfileUse::Read),
         Command::Claim(claim) => (claim.instance.as_deref(), ProfileUse::Write),
+        Command::AcceptConfig(accept) => (accept.instance.as_deref(), ProfileUse::Read),
         _ => (None, ProfileUse::Read),
     };
     let settings = Settings::resolve(global, url, environment, profile_use)?;
@@ -206,6 +208,7 @@ async fn online(
     let done = match command {
         Command::Verify(verify) => verify::run(verify, settings, global.json).await?.into(),
         Command::Status(_) => status::run(settings).await?,
+        Command::AcceptConfig(accept) => accept_config::run(accept, settings).await?.into(),
         Command::Claim(claim) => claim::run(claim, settings, environment).await?.into(),
         Command::Secrets(command) => secrets::run(command, session(settings)?).await?.into(),
         Command::Import(command) => import::run(command, session(settings)?).await?,

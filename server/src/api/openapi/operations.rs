@@ -14,8 +14,8 @@ use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
 use crate::api::{
-    Done, accounts, attestation, audit, claim, endorsements, executions, functions, health, invoke,
-    keys, seal, secrets,
+    Done, accounts, attestation, audit, claim, configuration, endorsements, executions, functions,
+    health, invoke, keys, seal, secrets,
 };
 use crate::audit::Action;
 use crate::limits;
@@ -75,6 +75,28 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
                 .answers(201, schemas.answer::<claim::Claimed<'_>>())
                 .fails(ApiError::Forbidden("".into()))
                 .fails(ApiError::Conflict("".into()))
+                .fails(ApiError::Internal)
+                .fails(ApiError::unavailable(""))
+        }
+        Endpoint::Configuration => {
+            Operation::new("A configuration that waits for the owner's acceptance", Asks::Nothing)
+                .in_phases(&["sealed"])
+                .answers(200, schemas.answer::<configuration::Waiting>())
+                .fails(ApiError::Conflict("".into()))
+                .fails(ApiError::unavailable(""))
+        }
+        Endpoint::AcceptConfiguration => {
+            Operation::new("Accept this start's configuration, as the owner", Asks::Nothing)
+                .in_phases(&["sealed"])
+                .takes(
+                    Body::new(configuration::FIELDS)
+                        .required("number", json!({"type": "integer", "minimum": 1}))
+                        .required("signature", schemas.of::<SignatureText>()),
+                )
+                .answers(200, schemas.answer::<Done>())
+                .fails(ApiError::Forbidden("".into()))
+                .fails(ApiError::Conflict("".into()))
+                .fails(ApiError::RateLimited { retry_after_seconds: 1 })
                 .fails(ApiError::Internal)
                 .fails(ApiError::unavailable(""))
         }

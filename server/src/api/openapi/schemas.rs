@@ -34,6 +34,8 @@ pub struct ReportText;
 pub struct TcbObject;
 /// The value of a use-only secret.
 pub struct UseOnlyValueText;
+/// The five attested keys of a configuration.
+pub struct AttestedConfigObject;
 /// A nonce.
 pub struct NonceText;
 /// What `If-Match` takes.
@@ -176,6 +178,17 @@ described! {
         "description": "1184 bytes as the firmware made them, base64",
     });
     TcbObject as "Tcb": tcb();
+    AttestedConfigObject as "AttestedConfiguration": json!({
+        "type": "object", "additionalProperties": false,
+        "required": ["seal", "reveal", "witnesses", "quorum", "ownerKey"],
+        "properties": {
+            "seal": {"type": "string", "enum": ["firmware", "unlock"]},
+            "reveal": {"type": "string", "enum": ["off", "by-permission"]},
+            "witnesses": {"type": "array", "items": {"type": "string"}},
+            "quorum": {"type": "integer", "minimum": 0},
+            "ownerKey": {"type": "string"},
+        },
+    });
     NonceText as "Nonce": json!({
         "type": "string", "pattern": nonce(),
         "description": "16 to 64 random bytes in base64url, without padding",

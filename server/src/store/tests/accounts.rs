@@ -346,7 +346,13 @@ fn owner_of(access: &Access<'_>) -> Act<OwnerCaller> {
 fn a_deletion_is_small_and_the_removal_takes_bounded_steps() {
     let (disk, chip) = (Disk::default(), Chip::new(1));
     let account_name = label("first account");
-    let founding = Founding { owner: OWNER, account_name, sealer: &chip.sealer(), now: at(0) };
+    let founding = Founding {
+        owner: OWNER,
+        config: config(),
+        account_name,
+        sealer: &chip.sealer(),
+        now: at(0),
+    };
     let (engine, core, claim) =
         founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
     let write = |work: &dyn Fn(&Access<'_>, &mut Changes)| {

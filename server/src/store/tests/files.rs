@@ -32,7 +32,8 @@ impl Folder {
     fn create(&self) -> Result<(Store, ClaimAnswer), CreateError> {
         let sealer = self.chip.sealer();
         let account_name = label("the-first-account");
-        let founding = Founding { owner: OWNER, account_name, sealer: &sealer, now: at(0) };
+        let founding =
+            Founding { owner: OWNER, config: config(), account_name, sealer: &sealer, now: at(0) };
         Store::create(&Place::File(self.path()), founding, LIMITS)
     }
 
@@ -45,7 +46,7 @@ impl Folder {
     }
 
     fn unseal(&self, chip: &Chip) -> Result<Unsealed, Box<StillSealed<Infallible>>> {
-        self.closed().unseal(&chip.boot(), |request| chip.derive(request), LIMITS)
+        self.closed().unseal(&chip.boot(), |request| chip.derive(request), LIMITS, &config())
     }
 
     fn open_error(&self) -> OpenError {
@@ -83,12 +84,13 @@ fn a_store_appears_whole_in_its_place() {
     let before = fs::read(folder.path()).unwrap();
     assert!(matches!(folder.create(), Err(CreateError::Exists)));
     assert_eq!(fs::read(folder.path()).unwrap(), before);
-    let opened = folder.unseal(&folder.chip).ok().unwrap();
-    assert!(matches!(opened.rewrap, Rewrap::NotNeeded));
-    assert_eq!(opened.store.store_id(), claim.store_id);
-    assert_eq!(opened.store.instance_keys().instance, claim.instance_key);
-    assert!(matches!(folder.caller(&opened.store, &claim.owner_token), Caller::Owner(_)));
-    let admin = folder.caller(&opened.store, &claim.admin_token);
+    let Unsealed { store, rewrap, .. } = folder.unseal(&folder.chip).ok().unwrap();
+    let store = store.opened();
+    assert!(matches!(rewrap, Rewrap::NotNeeded));
+    assert_eq!(store.store_id(), claim.store_id);
+    assert_eq!(store.instance_keys().instance, claim.instance_key);
+    assert!(matches!(folder.caller(&store, &claim.owner_token), Caller::Owner(_)));
+    let admin = folder.caller(&store, &claim.admin_token);
     assert_eq!(admin.account_id(), Some(claim.account));
     assert_eq!(folder.names(), ["store.redb"]);
 }
@@ -152,7 +154,13 @@ fn of_claims_at_once_one_wins() {
                 let path = &path;
                 scope.spawn(move || {
                     let account_name = label("a");
-                    let founding = Founding { owner: OWNER, account_name, sealer, now: at(0) };
+                    let founding = Founding {
+                        owner: OWNER,
+                        config: config(),
+                        account_name,
+                        sealer,
+                        now: at(0),
+                    };
                     Store::create(path, founding, LIMITS).map(|(_, answer)| answer.store_id)
                 })
             };
@@ -163,7 +171,7 @@ fn of_claims_at_once_one_wins() {
         assert!(won.len() <= 1, "two stores in one place");
         let Some(id) = won.first() else { continue };
         assert_eq!(folder.names(), ["store.redb"]);
-        assert_eq!(folder.unseal(&folder.chip).ok().unwrap().store.store_id(), **id);
+        assert_eq!(folder.unseal(&folder.chip).ok().unwrap().store.opened().store_id(), **id);
     }
 }
 
@@ -257,7 +265,12 @@ fn a_copied_folder_stays_closed_elsewhere_and_is_not_harmed() {
     assert!(text.ends_with("differs: chip, host_data"), "{text}");
     assert_eq!(still.instance_key, None);
     // The closed store can be tried again, and still opens at home.
-    let again = still.store.unseal(&elsewhere.boot(), |request| elsewhere.derive(request), LIMITS);
+    let again = still.store.unseal(
+        &elsewhere.boot(),
+        |request| elsewhere.derive(request),
+        LIMITS,
+        &config(),
+    );
     drop(again.err().unwrap());
     assert!(folder.unseal(&folder.chip).is_ok());
 }
@@ -271,8 +284,9 @@ fn a_raised_tcb_is_wrapped_anew_in_the_file() {
     let opened = folder.unseal(&raised).ok().unwrap();
     assert!(matches!(opened.rewrap, Rewrap::Done));
     assert_eq!(raised.requests.borrow().len(), 2);
-    folder.caller(&opened.store, &claim.admin_token);
-    drop(opened);
+    let store = opened.store.opened();
+    folder.caller(&store, &claim.admin_token);
+    drop(store);
     let opened = folder.unseal(&raised).ok().unwrap();
     assert!(matches!(opened.rewrap, Rewrap::NotNeeded));
     assert_eq!(raised.requests.borrow().len(), 3);

@@ -60,6 +60,7 @@ fn what_stands_on_a_foreign_disk_is_named_and_never_written_over() {
         assert!(said.contains(name) && said.contains("never written over"), "{said}");
         let founding = Founding {
             owner: OWNER,
+            config: config(),
             account_name: label("a"),
             sealer: &Chip::new(1).sealer(),
             now: super::at(0),
@@ -76,8 +77,13 @@ fn a_claimed_disk_is_not_claimed_again() {
     let (disk, chip) = (instance.disk.clone(), Chip::new(1));
     let id = instance.store().store_id();
     drop(instance);
-    let founding =
-        Founding { owner: OWNER, account_name: label("a"), sealer: &chip.sealer(), now: at(0) };
+    let founding = Founding {
+        owner: OWNER,
+        config: config(),
+        account_name: label("a"),
+        sealer: &chip.sealer(),
+        now: at(0),
+    };
     let again = Store::create(&Place::Disk(disk.opened()), founding, LIMITS);
     assert!(matches!(again, Err(CreateError::Exists)));
     assert_eq!(open(&disk, &chip, LIMITS).unwrap().store_id(), id);

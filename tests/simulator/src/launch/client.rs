@@ -69,6 +69,16 @@ impl Client<'_> {
         run("claim", command).await
     }
 
+    /// Accepts this start's configuration with `owner.pem`.
+    ///
+    /// # Errors
+    /// `Failed` where the instance is another's, `Start`.
+    pub async fn accept_config(&self) -> Result<(), ClientError> {
+        let mut command = self.command("accept-config");
+        command.arg("--owner-key").arg(self.folder.client("owner.pem"));
+        run("accept-config", command).await
+    }
+
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.program);
         command.arg(name).arg(self.url);

@@ -41,6 +41,16 @@ pub(crate) struct Claim {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct AcceptConfig {
+    /// The instance: https://host:port
+    #[arg(value_name = "URL")]
+    pub(crate) instance: Option<String>,
+    /// Your Ed25519 key pair (PEM), which has claimed the instance
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) owner_key: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Report {
     /// The raw report: 1184 bytes
     pub(crate) file: PathBuf,
