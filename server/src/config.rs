@@ -173,7 +173,10 @@ pub enum ConfigError {
 }
 
 const TOP_KEYS: &[&str] =
-    &["seal", "reveal", "witnesses", "quorum", "owner_key", "names", "limits"];
+    &["seal", "reveal", "witnesses", "quorum", "owner_key", "names", "network", "limits"];
+/// Of `[network]`, which is for the appliance's first process: an address other than DHCP's. The
+/// server checks it, so that there is one place that says what is wrong.
+const NETWORK_KEYS: &[&str] = &["address", "gateway", "dns"];
 
 const SEAL: (&str, &str) = ("seal", "\"firmware\" or \"unlock\"");
 const REVEAL: (&str, &str) = ("reveal", "\"off\" or \"by-permission\"");
@@ -182,6 +185,10 @@ const WITNESSES: (&str, &str) =
 const QUORUM: (&str, &str) = ("quorum", "an integer from 0 to the number of witnesses");
 const OWNER_KEY: (&str, &str) =
     ("owner_key", "\"any\" or an Ed25519 public key: padded base64 of 32 bytes");
+const ADDRESS: (&str, &str) =
+    ("address", "an IP address and the bits of its network, such as \"10.0.0.5/24\"");
+const GATEWAY: (&str, &str) = ("gateway", "an IP address of the same kind as address");
+const DNS: (&str, &str) = ("dns", "a list of at most 3 IP addresses");
 const NAMES: (&str, &str) = ("names", "a list of at most 32 DNS names or IP addresses");
 
 impl Config {
@@ -253,6 +260,9 @@ impl Config {
         top.available(&attested, seal, witnesses)?;
 
         let names = top.names()?;
+        if let Some(section) = top.section("network")? {
+            section.network()?;
+        }
         let limits = match top.section("limits")? {
             None => ConfiguredLimits::default(),
             Some(section) => {
@@ -364,7 +374,36 @@ impl<'d, 'i> Section<'d, 'i> {
     fn section(&self, key: &str) -> Result<Option<Section<'d, 'i>>, ConfigError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let table = value.get_ref().as_table().ok_or_else(|| self.wrong(key, value, "a table"))?;
-        Ok(Some(Section { text: self.text, prefix: "limits.", table }))
+        let prefix = if key == "network" { "network." } else { "limits." };
+        Ok(Some(Section { text: self.text, prefix, table }))
+    }
+
+    fn network(&self) -> Result<(), ConfigError> {
+        self.known(NETWORK_KEYS)?;
+        let missing = ConfigError::MissingKey { key: "network.address", rule: ADDRESS.1 };
+        let value = self.value(ADDRESS.0).ok_or(missing)?;
+        let parsed = self.text(ADDRESS, value)?.split_once('/').and_then(|(address, prefix)| {
+            Some((address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?))
+        });
+        let fits = |(address, prefix): &(IpAddr, u8)| {
+            (1..=if address.is_ipv4() { 32 } else { 128 }).contains(prefix)
+        };
+        let (address, _) =
+            parsed.filter(fits).ok_or_else(|| self.wrong(ADDRESS.0, value, ADDRESS.1))?;
+        if let Some(value) = self.value(GATEWAY.0) {
+            let gateway = self.text(GATEWAY, value)?.parse::<IpAddr>().ok();
+            if gateway.is_none_or(|gateway| gateway.is_ipv4() != address.is_ipv4()) {
+                return Err(self.wrong(GATEWAY.0, value, GATEWAY.1));
+            }
+        }
+        if let Some(value) = self.value(DNS.0) {
+            let servers = self.texts(DNS, value)?;
+            let are_addresses = servers.iter().all(|(text, _)| text.parse::<IpAddr>().is_ok());
+            if servers.len() > limits::NAME_SERVERS || !are_addresses {
+                return Err(self.wrong(DNS.0, value, DNS.1));
+            }
+        }
+        Ok(())
     }
 
     /// Words with a meaning that a later version gives them.
@@ -529,6 +568,31 @@ owner_key = \"any\"
             assert!(parse(&format!("names = [\"{name}\"]")).is_err(), "{name}");
         }
         assert_eq!(parse("limits = 3").unwrap_err(), wrong(6, "limits", "3", "a table"));
+    }
+
+    #[test]
+    fn the_network_is_checked_for_the_first_process() {
+        let network = |rest: &str| parse(&format!("[network]\n{rest}")).map(|_| ());
+        let whole = "address = \"10.0.0.5/24\"\ngateway = \"10.0.0.1\"\ndns = [\"9.9.9.9\"]";
+        assert_eq!(network(whole), Ok(()));
+        assert_eq!(network("address = \"fd00::5/64\""), Ok(()));
+        let missing = ConfigError::MissingKey { key: "network.address", rule: ADDRESS.1 };
+        assert_eq!(network(""), Err(missing));
+        for (line, key, written, rule) in [
+            (7, "address", "\"10.0.0.5\"", ADDRESS.1),
+            (7, "address", "\"10.0.0.5/33\"", ADDRESS.1),
+            (7, "address", "\"10.0.0.5/0\"", ADDRESS.1),
+            (7, "address", "5", ADDRESS.1),
+            (8, "gateway", "\"fd00::1\"", GATEWAY.1),
+            (8, "dns", "\"9.9.9.9\"", DNS.1),
+            (8, "dns", "[\"dns.example\"]", DNS.1),
+        ] {
+            let before = if line == 8 { "address = \"10.0.0.5/24\"\n" } else { "" };
+            let refused = network(&format!("{before}{key} = {written}"));
+            assert_eq!(refused, Err(wrong(line, &format!("network.{key}"), written, rule)));
+        }
+        let unknown = network("address = \"10.0.0.5/24\"\nmtu = 9000").unwrap_err();
+        assert!(matches!(unknown, ConfigError::UnknownKey { line: 8, .. }), "{unknown}");
     }
 
     #[test]

@@ -9,12 +9,16 @@ use std::time::Duration;
 pub const CONFIG_BYTES: u64 = 65_536;
 /// Names in the server's certificate: more would not fit one TLS flight.
 pub const CERTIFICATE_NAMES: usize = 32;
+/// Name servers: the C library takes no more.
+pub const NAME_SERVERS: usize = 3;
 /// RFC 1035: the longest domain name.
 pub const CERTIFICATE_NAME_BYTES: usize = 253;
 /// The kept chain in PEM: genuine ones have under 8,000 bytes; the rest is for text around them.
 pub const CHAIN_FILE_BYTES: u64 = 65_536;
 /// The kept CRL: AMD's have under 2,000 bytes, and the document allows this much.
 pub const CRL_FILE_BYTES: u64 = 65_536;
+/// The host's table of certificates: what the parser of attestation takes.
+pub const HOST_CERTIFICATES_BYTES: u64 = 262_144;
 
 // Requests.
 

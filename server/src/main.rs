@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use neo_secrets_server::egress::Network;
 use neo_secrets_server::options;
-use neo_secrets_server::platform::snp::SnpDevice;
+use neo_secrets_server::platform::snp::{FLAGS, SnpDevice};
 
 fn main() -> ExitCode {
-    options::main("neo-secretsd", &[], |_, _| {
-        SnpDevice::open().map(|device| (device, Network::internet()))
+    options::main("neo-secretsd", FLAGS, |_, given| {
+        SnpDevice::given(given).map(|device| (device, Network::internet()))
     })
 }

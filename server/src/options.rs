@@ -22,7 +22,7 @@ pub struct Options {
     pub listen: SocketAddr,
 }
 
-/// A further flag of another binary; it is required, and takes a value.
+/// A further flag of one binary; it takes a value.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
     /// With its dashes.
@@ -31,13 +31,15 @@ pub struct Flag {
     pub value: &'static str,
     /// One line.
     pub help: &'static str,
+    /// Whether it must be given.
+    pub is_required: bool,
 }
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run, and log like this; with the further flags' values, in the order of the flags.
-    Run(Options, LogFormat, Vec<OsString>),
+    Run(Options, LogFormat, Vec<Option<OsString>>),
     /// Read this configuration and say what is wrong with it.
     CheckConfig(PathBuf),
     /// Print the help.
@@ -128,7 +130,13 @@ impl Options {
             Some(name) if name == "json" => LogFormat::Json,
             Some(name) => return Err(UsageError::Log(name)),
         };
-        let further = values.map(required).collect::<Result<_, _>>()?;
+        let further = values
+            .zip(further)
+            .map(|((name, value), flag)| match (value, flag.is_required) {
+                (None, true) => Err(UsageError::Missing(name)),
+                (value, _) => Ok(value),
+            })
+            .collect::<Result<_, _>>()?;
         let options = Options { config: config.into(), data: data.into(), listen };
         Ok(Command::Run(options, log, further))
     }
@@ -139,7 +147,7 @@ impl Options {
 pub fn main<P: Platform, E: std::fmt::Display>(
     program: &'static str,
     further: &[Flag],
-    surroundings: impl FnOnce(&Options, Vec<OsString>) -> Result<(P, Network), E>,
+    surroundings: impl FnOnce(&Options, Vec<Option<OsString>>) -> Result<(P, Network), E>,
 ) -> ExitCode {
     match Options::parse(std::env::args_os().skip(1), further) {
         Ok(Command::Help) => print(&help(program, further)),
@@ -164,8 +172,11 @@ pub fn main<P: Platform, E: std::fmt::Display>(
 }
 
 fn usage(program: &str, further: &[Flag]) -> String {
-    let flags: String =
-        further.iter().map(|flag| format!(" {} {}", flag.name, flag.value)).collect();
+    let flag = |flag: &Flag| match flag.is_required {
+        true => format!(" {} {}", flag.name, flag.value),
+        false => format!(" [{} {}]", flag.name, flag.value),
+    };
+    let flags: String = further.iter().map(flag).collect();
     format!(
         "usage: {program} --config FILE --data DIR|DISK --listen ADDRESS:PORT{flags} \
          [--log text|json]\n       \
@@ -205,7 +216,8 @@ fn fail(code: u8, message: &str) -> ExitCode {
 mod tests {
     use super::*;
 
-    const FURTHER: &[Flag] = &[Flag { name: "--chip", value: "DIR", help: "the chip" }];
+    const FURTHER: &[Flag] =
+        &[Flag { name: "--chip", value: "DIR", help: "the chip", is_required: true }];
 
     fn parse(line: &str, further: &[Flag]) -> Result<Command, UsageError> {
         Options::parse(line.split_whitespace().map(OsString::from), further)
@@ -227,8 +239,12 @@ mod tests {
         let line = "--chip x --data d --config c --listen 127.0.0.1:0";
         assert_eq!(
             parse(line, FURTHER),
-            Ok(Command::Run(options, LogFormat::Text, vec!["x".into()]))
+            Ok(Command::Run(options, LogFormat::Text, vec![Some("x".into())]))
         );
+        let optional = [Flag { is_required: false, ..FURTHER[0] }];
+        let line = "--data d --config c --listen 127.0.0.1:0";
+        let Ok(Command::Run(_, _, further)) = parse(line, &optional) else { panic!("refused") };
+        assert_eq!(further, [None]);
         assert_eq!(parse("--check-config c", FURTHER), Ok(Command::CheckConfig("c".into())));
         assert_eq!(parse("--help", &[]), Ok(Command::Help));
         assert_eq!(parse("--version", &[]), Ok(Command::Version));

@@ -152,6 +152,9 @@ pub enum BootError {
         /// As the system says.
         error: std::io::Error,
     },
+    /// Key requests could not be given up.
+    #[error("the system call filter could not be put on: {0}")]
+    Filter(std::io::Error),
 }
 
 /// Why a claim failed.
@@ -302,6 +305,8 @@ impl Instance {
         if let Phase::Sealed(Sealed { reason, .. }) = &phase {
             tracing::error!(code = reason.code, reason = %reason.text, "the store stays sealed");
         }
+        // What follows needs no more keys. Until here nobody was answered but by /healthz and /readyz.
+        self.processor.only_reports().map_err(BootError::Filter)?;
         let next = Arc::new(phase);
         // A server that began to drain meanwhile keeps draining.
         let before = self.phase.rcu(|now| match **now {

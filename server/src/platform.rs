@@ -4,7 +4,10 @@
 //! The framing of the answers is parsed in one place for every platform, so the simulated and the
 //! real one run the same code above this line.
 
+mod filter;
 pub mod snp;
+
+use std::io;
 
 pub use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::roots::Roots;
@@ -39,6 +42,13 @@ pub trait Platform: Send + Sync + 'static {
     /// The certificates, and the CRL, that the host hands over with the machine, unverified. Those
     /// that are kept go before them.
     fn endorsements(&self) -> Option<Endorsements>;
+
+    /// Gives up for the whole process what is needed no more once the keys are made: from here on
+    /// reports are all that the processor is asked for.
+    ///
+    /// # Errors
+    /// Where that can't be given up.
+    fn only_reports(&self) -> io::Result<()>;
 
     /// Whose reports this kind of machine gives.
     fn roots(&self) -> Roots;

@@ -131,6 +131,10 @@ impl Platform for FakePlatform {
         Some(Endorsements { vek: vec![1], ask: vec![2], ark: vec![3], crl: None })
     }
 
+    fn only_reports(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     fn roots(&self) -> Roots {
         Roots::Amd
     }

@@ -105,8 +105,15 @@ impl Home {
 
     /// As [`Home::start_with`], of a server that lies elsewhere.
     pub fn start_program(&self, server: &Path, arguments: &[&str]) -> Appliance<'_> {
+        let mut command = self.command_of(server);
+        command.args(arguments);
+        self.start_command(command)
+    }
+
+    /// Starts a server by another command, and waits until it listens.
+    pub fn start_command(&self, mut command: Command) -> Appliance<'_> {
         let log = std::fs::File::create(self.path("server.log")).unwrap();
-        let mut child = self.command_of(server).args(arguments).stderr(log).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().strip_prefix("listening ").unwrap_or_else(|| {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 pub mod appliance;
+pub mod device;
 pub mod fuzzing;
 pub mod http;
 pub mod proxy;

@@ -10,6 +10,7 @@ mod closed;
 mod configuration;
 mod conformance;
 mod crash;
+mod device;
 mod documents;
 mod egress;
 mod endorsements;

@@ -170,6 +170,14 @@ impl Processor {
         self.platform.endorsements()
     }
 
+    /// Gives up keys for good.
+    ///
+    /// # Errors
+    /// Where the system does not let it.
+    pub fn only_reports(&self) -> std::io::Result<()> {
+        self.platform.only_reports()
+    }
+
     /// Whose reports these are.
     pub fn roots(&self) -> Roots {
         self.platform.roots()

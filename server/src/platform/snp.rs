@@ -1,17 +1,24 @@
 //! The real secure processor: Linux's `/dev/sev-guest`. The only unsafe code of this package.
 #![allow(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
+use neo_secrets_attestation::certificate_table::CertificateTable;
 use neo_secrets_attestation::roots::Roots;
 use nix::errno::Errno;
 use zeroize::Zeroizing;
 
+use crate::files::{self, ReadError};
+use crate::limits;
+use crate::options::Flag;
+
 use super::{
     Endorsements, KEY_REQUEST_BYTES, KEY_RESPONSE_BYTES, Platform, PlatformError,
-    REPORT_RESPONSE_BYTES,
+    REPORT_RESPONSE_BYTES, filter,
 };
 
 const DEVICE: &str = "/dev/sev-guest";
@@ -46,25 +53,123 @@ mod ioctl {
     nix::ioctl_readwrite!(guest_derived_key, b'S', 0x1, super::GuestRequest);
 }
 
+/// What `neo-secretsd` takes beside the flags of every server.
+pub const FLAGS: &[Flag] = &[
+    Flag {
+        name: "--sev-guest-fd",
+        value: "NUMBER",
+        help: "the device, open already; else the server opens /dev/sev-guest",
+        is_required: false,
+    },
+    Flag {
+        name: "--host-certificates",
+        value: "FILE",
+        help: "the table of certificates that the host gives (auxblob of configfs-tsm)",
+        is_required: false,
+    },
+];
+
+/// Where the kernel says at which privilege level the guest runs (since Linux 6.11).
+const VMPL: &str = "/sys/devices/system/cpu/sev/vmpl";
+
 /// An SEV-SNP guest's secure processor.
 pub struct SnpDevice {
     device: File,
+    endorsements: Option<Endorsements>,
 }
 
 /// Why there is no secure processor.
 #[derive(Debug, thiserror::Error)]
-#[error("{DEVICE}: {0}; this program runs in an SEV-SNP virtual machine only")]
-pub struct OpenDeviceError(#[from] io::Error);
+pub enum OpenDeviceError {
+    /// There is no such device, or it may not be opened.
+    #[error("{DEVICE}: {0}; this program runs in an SEV-SNP virtual machine only")]
+    Open(io::Error),
+    /// The flag names no descriptor.
+    #[error("--sev-guest-fd {0:?}: must be the number of an open file, from 3 on")]
+    Descriptor(OsString),
+    /// The kernel runs below a monitor of the host's choosing, which could have the keys too.
+    #[error("this VM runs at VMPL {level}; the server needs VMPL 0, without a paravisor above it")]
+    Vmpl {
+        /// The level.
+        level: String,
+    },
+    /// The table cannot be read.
+    #[error("--host-certificates {}: {error}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ReadError,
+    },
+}
 
 impl SnpDevice {
-    /// Opens the device.
+    /// As [`FLAGS`] say, in their order. Before anything else of the process opens a file.
     ///
     /// # Errors
-    /// Where there is no such device, or it may not be opened.
-    pub fn open() -> Result<Self, OpenDeviceError> {
-        let device = OpenOptions::new().read(true).write(true).open(DEVICE)?;
-        Ok(SnpDevice { device })
+    /// [`OpenDeviceError`]
+    pub fn given(flags: Vec<Option<OsString>>) -> Result<Self, OpenDeviceError> {
+        let mut flags = flags.into_iter();
+        let (descriptor, certificates) = (flags.next().flatten(), flags.next().flatten());
+        let device = match descriptor {
+            Some(number) => Self::adopt(number)?,
+            None => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(DEVICE)
+                .map_err(OpenDeviceError::Open)?,
+        };
+        if let Ok(level) = files::read_bounded(Path::new(VMPL), 16) {
+            let level = String::from_utf8_lossy(&level).trim().to_owned();
+            if level != "0" {
+                return Err(OpenDeviceError::Vmpl { level });
+            }
+        }
+        let endorsements = match certificates.map(PathBuf::from) {
+            None => None,
+            Some(path) => match files::read_bounded(&path, limits::HOST_CERTIFICATES_BYTES) {
+                Ok(bytes) => host_endorsements(&bytes),
+                Err(error) => return Err(OpenDeviceError::Certificates { path, error }),
+            },
+        };
+        Ok(SnpDevice { device, endorsements })
     }
+
+    /// Takes the descriptor that whoever started this process has opened.
+    fn adopt(number: OsString) -> Result<File, OpenDeviceError> {
+        let parsed = number.to_str().and_then(|text| text.parse::<i32>().ok());
+        let open =
+            |number: &i32| *number > 2 && Path::new(&format!("/proc/self/fd/{number}")).exists();
+        let Some(fd) = parsed.filter(open) else {
+            return Err(OpenDeviceError::Descriptor(number));
+        };
+        // SAFETY: the descriptor is open, and is this program's own: it was inherited for this very
+        // purpose, as the flag says, and nothing of the process has opened a file or thread before.
+        let device = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        rustix::io::fcntl_setfd(&device, rustix::io::FdFlags::CLOEXEC)
+            .map_err(|error| OpenDeviceError::Open(error.into()))?;
+        Ok(device)
+    }
+}
+
+/// What a host handed over. Its bytes are the host's choice: what is no whole chain is as nothing,
+/// and what is one is believed by nobody before it has verified it.
+fn host_endorsements(table: &[u8]) -> Option<Endorsements> {
+    let table = match CertificateTable::parse(table) {
+        Ok(table) => table,
+        Err(error) => {
+            tracing::warn!(%error, "the host's certificates are left out");
+            return None;
+        }
+    };
+    let CertificateTable { vcek, vlek, ask, ark, crl, others: _ } = table;
+    let own = <[u8]>::to_vec;
+    Some(Endorsements {
+        vek: own(vcek.or(vlek)?),
+        ask: own(ask?),
+        ark: own(ark?),
+        crl: crl.map(own),
+    })
 }
 
 impl Platform for SnpDevice {
@@ -107,7 +212,11 @@ impl Platform for SnpDevice {
     }
 
     fn endorsements(&self) -> Option<Endorsements> {
-        None // what a hypervisor may have is not read
+        self.endorsements.clone()
+    }
+
+    fn only_reports(&self) -> io::Result<()> {
+        filter::apply()
     }
 
     fn roots(&self) -> Roots {
@@ -130,6 +239,21 @@ fn finish(outcome: nix::Result<i32>, exitinfo2: u64) -> Result<(), PlatformError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_descriptor_is_a_number_of_an_open_file() {
+        for wrong in ["", "x", "-1", "0", "2", "99999", "4294967299", "3 "] {
+            let refused = SnpDevice::adopt(wrong.into()).unwrap_err();
+            assert!(matches!(refused, OpenDeviceError::Descriptor(_)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hosts_table_is_taken_whole_or_not_at_all() {
+        assert_eq!(host_endorsements(b""), None);
+        assert_eq!(host_endorsements(&[0; 24]), None, "an empty table");
+        assert_eq!(host_endorsements(&[0xFF; 4096]), None);
+    }
 
     #[test]
     fn the_kernels_answers_are_told_apart() {

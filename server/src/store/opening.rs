@@ -128,7 +128,12 @@ fn open_disk(disk: &Arc<Disk>) -> Result<Found, OpenError> {
     let Some(header) = disk.look()? else { return Ok(Found::Nothing) };
     let backend = RawBackend::existing(disk.clone(), header);
     let space = backend.space();
-    let store = open_backend(backend, space)?;
+    let store = open_backend(backend, space).map_err(|error| match error {
+        OpenError::Foreign => {
+            OpenError::Damaged("the disk's header is ours, and no store is behind it".to_owned())
+        }
+        other => other,
+    })?;
     if store.header.store_id != header.store_id {
         return Err(OpenError::Damaged("the disk's header names another store".to_owned()));
     }

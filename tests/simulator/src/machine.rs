@@ -228,6 +228,10 @@ impl Platform for Machine {
         self.chip.settings.host_certificates.then(|| lock(&self.endorsements).clone())
     }
 
+    fn only_reports(&self) -> std::io::Result<()> {
+        Ok(()) // there is no device to keep anybody from
+    }
+
     fn roots(&self) -> Roots {
         Roots::simulated(self.chip.vendor().ark()).expect("the vendor's root has a product's name")
     }

@@ -12,8 +12,12 @@ use snp_simulator::{Chip, Machine, Product, files, network, parent};
 use time::OffsetDateTime;
 
 const PROGRAM: &str = "neo-secretsd-simulated";
-const CHIP: Flag =
-    Flag { name: "--chip", value: "DIR", help: "the simulated chip, made by `prepare`" };
+const CHIP: Flag = Flag {
+    name: "--chip",
+    value: "DIR",
+    help: "the simulated chip, made by `prepare`",
+    is_required: true,
+};
 const PREPARE: &str = "usage: neo-secretsd-simulated prepare CHIP_DIR CONFIG_FILE CLIENT_DIR
 
 Makes a simulated chip in CHIP_DIR where there is none, and writes into CLIENT_DIR what clients need to
@@ -33,7 +37,7 @@ fn main() -> ExitCode {
 
 fn launch(
     _: &Options,
-    chip: Vec<OsString>,
+    chip: Vec<Option<OsString>>,
 ) -> Result<(Machine, Network), Box<dyn std::error::Error>> {
     let line = "*".repeat(78);
     eprintln!(
@@ -41,7 +45,7 @@ fn launch(
          * files can open its store. For trying out and for tests only.\n{line}"
     );
     let now = OffsetDateTime::now_utc();
-    let folder = chip.into_iter().next().unwrap_or_default();
+    let folder = chip.into_iter().next().flatten().unwrap_or_default();
     let network = network::open(Path::new(&folder))?;
     Ok((Machine::launch(Chip::open(Path::new(&folder), now)?, now)?, network))
 }
