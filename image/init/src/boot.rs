@@ -1,0 +1,236 @@
+//! The order of the boot, and the loop that is the rest of this process's life.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::config::{self, fixed_address};
+use crate::console::say;
+use crate::files::read_bounded;
+use crate::limits::{COMMAND_LINE_BYTES, END_PATIENCE, MODULE_LIST_BYTES};
+use crate::power::{Buttons, off};
+use crate::restart::{Next, Restarts};
+use crate::server::Server;
+use crate::{command_line, disks, modules, mounts, network};
+
+/// The line that the image was built with; measured, as the whole initrd.
+const BUILT_LINE: &str = "/etc/cmdline";
+/// The modules, in the order of loading.
+const MODULE_LIST: &str = "/etc/modules";
+
+/// Why the machine does not come up: a word, and what the system says, as a number or a name.
+type Failure = (&'static str, String);
+
+fn failed(state: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
+    move |error| {
+        (
+            state,
+            error.raw_os_error().map_or_else(|| error.kind().to_string(), |code| code.to_string()),
+        )
+    }
+}
+
+/// Brings the machine up and keeps it so; a machine that can't be is turned off.
+pub fn run() -> ! {
+    match start() {
+        Ok(server) => live(&server),
+        Err((state, detail)) => say(state, &detail),
+    }
+    off()
+}
+
+fn start() -> Result<Server, Failure> {
+    mounts::mount_all().map_err(failed("mounts-failed"))?;
+    mounts::throw_switches().map_err(failed("switches-failed"))?;
+    let line = |path: &str| {
+        read_bounded(Path::new(path), COMMAND_LINE_BYTES).map_err(failed("command-line-unreadable"))
+    };
+    command_line::check(&line("/proc/cmdline")?, &line(BUILT_LINE)?)
+        .map_err(|_| ("command-line-foreign", String::new()))?;
+    load_modules()?;
+    mounts::no_more_modules().map_err(failed("modules-open"))?;
+
+    let disks::Disks { data, config } = disks::await_disks(Path::new("/sys/class/block"))
+        .map_err(|error| ("disks", error.to_string()))?;
+    say("disks", &format!("data={data} config={config}"));
+    let config = config::read(&Path::new("/dev").join(config))
+        .map_err(|error| ("config", error.to_string()))?;
+    if let Err(error) = network::start(fixed_address(&config)) {
+        // The evidence of a server that nobody reaches is of no use, but its console is.
+        say("network-failed", &error.raw_os_error().unwrap_or(0));
+    }
+    let mut server = Server::prepare(&config, &data).map_err(failed("no-sev-guest"))?;
+    // Without the host's certificates they come over the network.
+    let taken = mounts::mount_configfs().and_then(|()| {
+        let taken = server.take_host_certificates();
+        mounts::unmount_configfs().and(taken)
+    });
+    if let Err(error) = taken {
+        say("no-host-certificates", &error.raw_os_error().unwrap_or(0));
+    }
+    Ok(server)
+}
+
+/// A module that does not load is said, and missed where its device is needed.
+fn load_modules() -> Result<(), Failure> {
+    let list = read_bounded(Path::new(MODULE_LIST), MODULE_LIST_BYTES)
+        .map_err(failed("modules-unreadable"))?;
+    let list = modules::parse(&list).map_err(|error| ("modules", error.line.to_string()))?;
+    for path in list {
+        if let Err(error) = modules::load(&path) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            say("module-failed", &format!("{name} {}", error.raw_os_error().unwrap_or(0)));
+        }
+    }
+    Ok(())
+}
+
+/// The signals that this process waits for.
+fn signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Runs the server, starts it again, reaps, until the machine is to end.
+fn live(server: &Server) {
+    let signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => return say("signals-failed", &error),
+    };
+    let (mut buttons, mut restarts) = (Buttons::open(), Restarts::default());
+    let mut again = Duration::ZERO;
+    loop {
+        if wait(&signals, &mut buttons, None, again) == Woken::ToEnd {
+            return;
+        }
+        let began = Instant::now();
+        match server.start() {
+            Ok(child) => {
+                say("server-started", &child.id());
+                match attend(&child, &signals, &mut buttons) {
+                    Woken::ToEnd => return end(&child, &signals, &mut buttons),
+                    Woken::ServerEnded | Woken::TimeUp => {}
+                }
+            }
+            Err(error) => say("server-not-started", &error.raw_os_error().unwrap_or(0)),
+        }
+        match restarts.ended(began.elapsed()) {
+            Next::StartAfter(pause) => again = pause,
+            Next::PowerOff => return say("server-lost", &""),
+        }
+    }
+}
+
+/// Until the server ends, or the machine is to.
+fn attend(child: &Child, signals: &SignalFd, buttons: &mut Buttons) -> Woken {
+    loop {
+        match wait(signals, buttons, Some(child), Duration::MAX) {
+            Woken::TimeUp => {}
+            woken => return woken,
+        }
+    }
+}
+
+/// Ends the server in an orderly way, and then in any.
+fn end(child: &Child, signals: &SignalFd, buttons: &mut Buttons) {
+    let Ok(id) = i32::try_from(child.id()).map(Pid::from_raw) else { return };
+    let _gone = kill(id, Signal::SIGTERM);
+    let until = Instant::now() + END_PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match wait(signals, buttons, Some(child), left) {
+            Woken::ServerEnded => return,
+            Woken::TimeUp => {
+                say("server-cut-off", &"");
+                let _gone = kill(id, Signal::SIGKILL);
+                return;
+            }
+            // Asked once more.
+            Woken::ToEnd => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    ServerEnded,
+    ToEnd,
+    TimeUp,
+}
+
+/// Waits for the first of: the server's end, a signal or a button that ends the machine, the time.
+fn wait(
+    signals: &SignalFd,
+    buttons: &mut Buttons,
+    server: Option<&Child>,
+    time: Duration,
+) -> Woken {
+    let until = Instant::now().checked_add(time);
+    loop {
+        if reap(server) {
+            return Woken::ServerEnded;
+        }
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = match left {
+            Some(left) if left.is_zero() => return Woken::TimeUp,
+            Some(left) => PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
+        };
+        {
+            let files: Vec<_> = buttons.files().collect();
+            let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            fds.extend(files.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)));
+            // Interrupted or not: what has happened is looked at below.
+            let _looked_at_below = poll(&mut fds, timeout);
+        }
+        while let Ok(Some(signal)) = signals.read_signal() {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
+            if number != Signal::SIGCHLD as i32 {
+                return Woken::ToEnd;
+            }
+        }
+        if buttons.pressed() {
+            return Woken::ToEnd;
+        }
+    }
+}
+
+/// Takes in every child that has ended, whosever it was; true where the server is among them.
+fn reap(server: Option<&Child>) -> bool {
+    let mut ended = false;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return ended,
+            Ok(status @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) => {
+                let is_server = |id: Pid| {
+                    server.and_then(|child| i32::try_from(child.id()).ok()) == Some(id.as_raw())
+                };
+                if status.pid().is_some_and(is_server) {
+                    ended = true;
+                    match status {
+                        WaitStatus::Signaled(_, signal, _) => say("server-killed", &signal),
+                        WaitStatus::Exited(_, code) => say("server-ended", &code),
+                        _ => {}
+                    }
+                }
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => {
+                say("reaping-failed", &error);
+                return ended;
+            }
+        }
+    }
+}
