@@ -40,9 +40,14 @@ fn failed(state: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
 
 /// Brings the machine up and keeps it so; a machine that can't be is turned off.
 pub fn run() -> ! {
-    match start() {
-        Ok(server) => live(&server),
-        Err((state, detail)) => say(state, &detail),
+    // Before there is a second thread: one that did not block them would take signals, and the
+    // kernel drops what this process has no handler for.
+    match signals() {
+        Ok(signals) => match start() {
+            Ok(server) => live(&server, &signals),
+            Err((state, detail)) => say(state, &detail),
+        },
+        Err(error) => say("signals-failed", &error),
     }
     off()
 }
@@ -94,33 +99,39 @@ fn load_modules() -> Result<(), Failure> {
 }
 
 /// The signals that this process waits for.
+fn signal_set() -> SigSet {
+    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR].into_iter().collect()
+}
+
 fn signals() -> nix::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR] {
-        set.add(signal);
-    }
+    let set = signal_set();
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
+/// Starts the server, which inherits what this thread blocks: nothing, for that moment. A signal
+/// that comes just then is lost; whoever wants the machine's end asks again.
+fn start_unblocked(server: &Server) -> std::io::Result<Child> {
+    signal_set().thread_unblock()?;
+    let child = server.start();
+    signal_set().thread_block()?;
+    child
+}
+
 /// Runs the server, starts it again, reaps, until the machine is to end.
-fn live(server: &Server) {
-    let signals = match signals() {
-        Ok(signals) => signals,
-        Err(error) => return say("signals-failed", &error),
-    };
+fn live(server: &Server, signals: &SignalFd) {
     let (mut buttons, mut restarts) = (Buttons::open(), Restarts::default());
     let mut again = Duration::ZERO;
     loop {
-        if wait(&signals, &mut buttons, None, again) == Woken::ToEnd {
+        if wait(signals, &mut buttons, None, again) == Woken::ToEnd {
             return;
         }
         let began = Instant::now();
-        match server.start() {
+        match start_unblocked(server) {
             Ok(child) => {
                 say("server-started", &child.id());
-                match attend(&child, &signals, &mut buttons) {
-                    Woken::ToEnd => return end(&child, &signals, &mut buttons),
+                match attend(&child, signals, &mut buttons) {
+                    Woken::ToEnd => return end(&child, signals, &mut buttons),
                     Woken::ServerEnded | Woken::TimeUp => {}
                 }
             }
