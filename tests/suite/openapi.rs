@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
+use neo_secrets_attestation::binding::configuration_message;
+use neo_secrets_attestation::evidence::{ConfigText, StoreId};
 use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, chip, claim_body};
 use neo_secrets_tests::http::{Answer, Connection};
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
 use serde_json::{Value, json};
 use snp_simulator::{Chip, Product};
 use time::OffsetDateTime;
@@ -207,11 +210,23 @@ fn unclaimed(s: &mut Session<'_>) {
     s.good("Live", "", "", None);
 }
 
-fn claim(s: &mut Session<'_>) -> Value {
-    let owner = PKey::generate_ed25519().unwrap();
+fn claim(s: &mut Session<'_>, owner: &PKey<Private>) -> Value {
     s.connection = s.appliance.connect();
-    let body = claim_body(&owner, &s.connection.exporter());
+    let body = claim_body(owner, &s.connection.exporter());
     s.good("Claim", "", "", Some(body))
+}
+
+/// A start with another configuration, which the owner accepts.
+fn changed(s: &mut Session<'_>, owner: &PKey<Private>, config: &str) {
+    let waiting = s.call("Configuration", "/v1/configuration", "", None).json();
+    let store = HEXLOWER.decode(waiting["storeId"].as_str().unwrap().as_bytes()).unwrap();
+    let number = waiting["number"].as_u64().unwrap();
+    let text = ConfigText::new(config.as_bytes()).unwrap();
+    let message = configuration_message(&StoreId(store.try_into().unwrap()), number, &text);
+    let signature = Signer::new_without_digest(owner).unwrap().sign_oneshot_to_vec(&message);
+    let body = json!({"number": number, "signature": BASE64.encode(&signature.unwrap())});
+    let answer = s.call("AcceptConfiguration", "/v1/configuration", "", Some(&body));
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 fn endorsements(s: &mut Session<'_>) {
@@ -381,10 +396,19 @@ fn every_answer_is_as_openapi_json_says() {
         checks: Vec::new(),
     };
     unclaimed(&mut s);
-    let claimed = claim(&mut s);
+    let owner = PKey::generate_ed25519().unwrap();
+    let claimed = claim(&mut s, &owner);
     let text = |field: &str| claimed[field].as_str().unwrap();
     s.keys = keys(&mut s, text("adminKey"), text("ownerKey"));
     serving(&mut s);
+    let Session { document, operations, keys, seen, checks, .. } = s;
+    appliance.terminate();
+    std::fs::write(home.path("config.toml"), CONFIG).unwrap();
+    let appliance = home.start();
+    let connection = appliance.connect();
+    let mut s =
+        Session { appliance: &appliance, connection, document, operations, keys, seen, checks };
+    changed(&mut s, &owner, CONFIG);
 
     let documented = s.operations.iter().flat_map(|(name, operation)| {
         operation.successes().into_iter().map(|status| (name.clone(), status))
