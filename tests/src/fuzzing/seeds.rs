@@ -287,12 +287,16 @@ fn records() {
     let previous = map([(0, hash.clone()), (1, time.clone())]);
     let ids = [(0, id.clone()), (1, id.clone())];
     let counters = [(0, id.clone()), (1, number(1)), (2, number(300)), (3, number(70_000))];
+    let keys = [(0, hash.clone()), (1, id.clone()), (2, id.clone()), (3, id.clone())];
+    let owner: Vec<_> = keys.into_iter().chain([(4, vec![0xF5])]).collect();
     let bodies = BTreeMap::from([
         ((0x02, 1), map([(0, hash.clone())])),
         ((0x03, 1), map([(0, hash.clone()), (1, hash.clone()), (2, hash.clone())])),
-        ((0x04, 1), {
-            let keys = [(0, hash.clone()), (1, id.clone()), (2, id.clone()), (3, id.clone())];
-            map(keys.into_iter().chain([(4, vec![0xF5])]))
+        ((0x04, 1), map(owner.clone())),
+        ((0x04, 2), {
+            let config = [(0, number(1)), (1, number(2)), (2, head(4, 0)), (3, number(0))];
+            let config = config.into_iter().chain([(4, hash.clone())]);
+            map(owner.into_iter().chain([(5, map(config)), (6, number(3))]))
         }),
         ((0x05, 1), map([(0, text("first")), (1, time.clone())])),
         ((0x06, 1), map(ids)),
