@@ -63,7 +63,7 @@ pub struct Sealed {
 
 /// A store whose key is at hand.
 struct Held {
-    store: HeldStore,
+    store: Box<HeldStore>,
     sealed_at: Tcb,
 }
 
@@ -219,7 +219,7 @@ impl Sealed {
         Phase::Sealed(Sealed { reason, store, held: None })
     }
 
-    fn hold(store: HeldStore, sealed_at: Tcb, differing: &[&str]) -> Phase {
+    fn hold(store: Box<HeldStore>, sealed_at: Tcb, differing: &[&str]) -> Phase {
         let text = format!(
             "the configuration differs from the one that the owner has accepted, in {}; its owner \
              may accept it: neo-secrets accept-config",
@@ -541,7 +541,7 @@ impl Instance {
                 Ok(())
             }
             Err((store, error)) => {
-                *held = store.map(|store| Held { store: *store, sealed_at });
+                *held = store.map(|store| Held { store, sealed_at });
                 Err(error.into())
             }
         }

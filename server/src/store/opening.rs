@@ -103,7 +103,7 @@ pub enum Opening {
     /// With the one that it was claimed with, or that its owner has accepted.
     Open(Store),
     /// Only once its owner accepts it.
-    Held(HeldStore),
+    Held(Box<HeldStore>),
 }
 
 /// A store that stays sealed, and what may still be shown of it.
@@ -210,7 +210,8 @@ impl ClosedStore {
                             Rewrap::NotNeeded | Rewrap::Failed(_) => tcb,
                         };
                         if owner.config.0 != *config {
-                            let store = Opening::Held(HeldStore::new(engine, core, owner));
+                            let store =
+                                Opening::Held(Box::new(HeldStore::new(engine, core, owner)));
                             return Ok(Unsealed { store, rewrap, sealed_at });
                         }
                         let (engine, failure) = match Writer::start(engine, core) {

@@ -253,7 +253,7 @@ impl Opening {
     fn held(self) -> HeldStore {
         match self {
             Opening::Open(_) => panic!("the store is open"),
-            Opening::Held(store) => store,
+            Opening::Held(store) => *store,
         }
     }
 }
