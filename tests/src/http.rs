@@ -298,12 +298,7 @@ pub fn asks_for_a_client_certificate(addr: SocketAddr) -> bool {
 }
 
 fn handshake(addr: SocketAddr, asked: Arc<AtomicBool>) -> rustls::ClientConnection {
-    let config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_client_cert_resolver(Arc::new(NoCertificate { asked }));
+    let config = any_certificate().with_client_cert_resolver(Arc::new(NoCertificate { asked }));
     let name = "localhost".try_into().unwrap();
     let mut session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
     let mut tcp = TcpStream::connect(addr).unwrap();
@@ -334,8 +329,20 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
     }
 }
 
+/// A client of TLS 1.3 with all key exchanges that rustls has, to whom any certificate will do.
+pub fn any_certificate()
+-> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
+    rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+}
+
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    static PROVIDER: OnceLock<Arc<rustls::crypto::CryptoProvider>> = OnceLock::new();
+    let provider = || Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    PROVIDER.get_or_init(provider).clone()
 }
 
 #[derive(Debug)]

@@ -1,0 +1,151 @@
+//! Load by wrk, and what it says of it.
+
+use std::fmt::Write as _;
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// One run's figures. Times are the callers', in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    pub per_second: f64,
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Figures {
+    pub fn to_json(self) -> Value {
+        json!({"perSecond": self.per_second, "p50": self.p50, "p99": self.p99, "max": self.max})
+    }
+}
+
+/// What each request is.
+pub enum Requests {
+    /// GET of one of these paths, each time another, with the header at the same place of the
+    /// second list; where that has one, always this.
+    Read { paths: Vec<String>, headers: Vec<String> },
+    /// POST of new objects to this path, or to a path of their own below it. `NAME` in the path and
+    /// in the body is a name that no other run has.
+    Create { path: String, header: String, body: String },
+    /// Nine times in ten the first, else the second.
+    Mixed { paths: Vec<String>, header: String, path: String, body: String },
+    /// GET of this path with a nonce of its own each time, which takes the place of `NONCE`.
+    Nonce { path: String },
+}
+
+/// A run of wrk: `connections` to `url` for this long, with two threads.
+pub struct Load<'a> {
+    pub url: &'a str,
+    pub connections: usize,
+    pub time: Duration,
+    pub requests: &'a Requests,
+}
+
+impl Load<'_> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No wrk; a request that was not answered, or not with a 2xx.
+    pub fn run(&self, scratch: &Path) -> Result<Figures, Error> {
+        let script = self.write(scratch)?;
+        let seconds = self.time.as_secs().max(1).to_string();
+        let mut command = Command::new("wrk");
+        command.args(["--threads", "2", "--duration", &seconds, "--timeout", "30s"]);
+        command.args(["--connections", &self.connections.max(2).to_string()]);
+        let out = command.arg("--script").arg(script).arg(self.url).output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let line = text.lines().find_map(|line| line.strip_prefix("figures "));
+        let wrong = || Error::new(ErrorKind::InvalidData, format!("wrk: {out:?}"));
+        let json: Value = serde_json::from_str(line.ok_or_else(wrong)?)?;
+        let number = |name: &str| json[name].as_f64().ok_or_else(wrong);
+        if number("errors")? != 0.0 || number("requests")? == 0.0 {
+            return Err(wrong());
+        }
+        Ok(Figures {
+            per_second: number("requests")? / number("seconds")?,
+            p50: number("p50")?,
+            p99: number("p99")?,
+            max: number("max")?,
+        })
+    }
+
+    /// The script, and the lists that it reads.
+    fn write(&self, scratch: &Path) -> Result<PathBuf, Error> {
+        let lines = |name: &str, lines: &[String]| {
+            let path = scratch.join(name);
+            std::fs::write(&path, lines.join("\n"))
+                .map(|()| format!("{:?}", path.display().to_string()))
+        };
+        let read = "wrk.format('GET', paths[i], headers[#headers == 1 and 1 or i])";
+        let create =
+            "wrk.format('POST', path:gsub('NAME', name), posting, (body:gsub('NAME', name)))";
+        let mut lua = String::from(COMMON);
+        let posting = |header: &str| {
+            format!("posting = head({header:?}); posting['Content-Type'] = 'application/json'\n")
+        };
+        match self.requests {
+            Requests::Read { paths, headers } => {
+                let (paths, headers) = (lines("paths", paths)?, lines("headers", headers)?);
+                let _ = writeln!(lua, "paths = list({paths}); headers = heads({headers})");
+                let _ = writeln!(
+                    lua,
+                    "function request() local i = math.random(#paths); return {read} end"
+                );
+            }
+            Requests::Create { path, header, body } => {
+                let _ = write!(lua, "path = {path:?}; body = [=[{body}]=]; {}", posting(header));
+                let _ = writeln!(
+                    lua,
+                    "function request() local name = new_name(); return {create} end"
+                );
+            }
+            Requests::Mixed { paths, header, path, body } => {
+                let (paths, headers) =
+                    (lines("paths", paths)?, lines("headers", &[header.clone()])?);
+                let _ = writeln!(lua, "paths = list({paths}); headers = heads({headers})");
+                let _ = write!(lua, "path = {path:?}; body = [=[{body}]=]; {}", posting(header));
+                let _ = writeln!(
+                    lua,
+                    "function request() local i = math.random(#paths); local name = new_name()\n\
+                     if math.random(10) > 1 then return {read} end; return {create} end"
+                );
+            }
+            Requests::Nonce { path } => {
+                let _ = writeln!(lua, "path = {path:?}");
+                let _ = writeln!(
+                    lua,
+                    "function request() return wrk.format('GET', (path:gsub('NONCE', nonce()))) end"
+                );
+            }
+        }
+        let script = scratch.join("load.lua");
+        std::fs::write(&script, lua)?;
+        Ok(script)
+    }
+}
+
+/// What every script has. Each run and each thread names its objects by another beginning.
+const COMMON: &str = r#"
+local threads = 0
+function setup(thread) threads = threads + 1; thread:set('id', threads) end
+function init(args)
+  local f = io.open('/dev/urandom', 'rb'); local b = f:read(8); f:close()
+  run = b:gsub('.', function(c) return string.format('%02x', c:byte()) end)
+  math.randomseed(b:byte(1) * 16777216 + b:byte(2) * 65536 + b:byte(3) * 256 + b:byte(4)); count = 0
+end
+function new_name() count = count + 1; return 'n' .. run .. '-' .. count end
+function nonce() count = count + 1; return run .. string.format('%016x', count) end
+function list(file) local t = {}; for line in io.lines(file) do t[#t + 1] = line end; return t end
+function head(line) local name, value = line:match('^([^:]+): (.*)$'); return name and { [name] = value } or {} end
+function heads(file) local t = {}; for _, line in ipairs(list(file)) do t[#t + 1] = head(line) end; return t end
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('figures {"requests":%d,"seconds":%f,"errors":%d,"p50":%f,"p99":%f,"max":%f}\n',
+    summary.requests, summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
+end
+"#;

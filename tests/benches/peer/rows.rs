@@ -1,0 +1,290 @@
+//! The rows of the table, one function each.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use neo_secrets_tests::appliance::{Appliance, Claimed, Home};
+use serde_json::json;
+
+use super::bao::Bao;
+use super::floor::Floor;
+use super::load::{Figures, Load, Requests};
+use super::neo::{self, bearer};
+use super::report::{Bound, Row, Series};
+use super::{engine, handshakes};
+
+type Outcome = Result<Row, Box<dyn Error>>;
+
+const NEO: &str = "Neo Secrets";
+const BAO: &str = "OpenBao";
+const FLOOR: &str = "empty route";
+/// 32 bytes.
+const VALUE: &str = "0123456789abcdef0123456789abcdef";
+
+/// What the rows share.
+pub struct Bench<'a> {
+    pub appliance: &'a Appliance<'a>,
+    pub claimed: &'a Claimed,
+    pub bao: &'a Bao,
+    pub floor: &'a Floor,
+    /// Paths of 1,000 secrets here and there.
+    pub secrets: Vec<String>,
+    pub bao_secrets: Vec<String>,
+    pub scratch: PathBuf,
+    pub rounds: usize,
+    pub time: Duration,
+}
+
+type Contender<'a> = (&'a str, &'a dyn Fn() -> Result<Figures, std::io::Error>);
+
+impl<'a> Bench<'a> {
+    /// With 1,000 secrets here and there.
+    pub fn new(
+        (appliance, claimed): (&'a Appliance<'a>, &'a Claimed),
+        (bao, floor): (&'a Bao, &'a Floor),
+        scratch: &Path,
+        (rounds, time): (usize, Duration),
+    ) -> Self {
+        let secrets = neo::fill(appliance, &claimed.admin, 1_000, VALUE);
+        let bao_secrets = bao.fill(1_000);
+        let scratch = scratch.to_owned();
+        Bench { appliance, claimed, bao, floor, secrets, bao_secrets, scratch, rounds, time }
+    }
+
+    /// Runs the contenders in turns: what else the machine does meets all of them.
+    fn alternate(&self, contenders: &[Contender<'_>]) -> Result<Vec<Series>, std::io::Error> {
+        let series =
+            |&(name, _): &Contender<'_>| Series { contender: name.to_owned(), runs: Vec::new() };
+        let mut all: Vec<_> = contenders.iter().map(series).collect();
+        for _ in 0..self.rounds {
+            for (series, (_, run)) in all.iter_mut().zip(contenders) {
+                series.runs.push(run()?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn load(
+        &self,
+        url: &str,
+        connections: usize,
+        requests: &Requests,
+    ) -> Result<Figures, std::io::Error> {
+        Load { url, connections, time: self.time, requests }.run(&self.scratch)
+    }
+
+    fn neo(&self, connections: usize, requests: &Requests) -> Result<Figures, std::io::Error> {
+        self.load(&self.appliance.url(), connections, requests)
+    }
+
+    fn admin(&self) -> String {
+        bearer(&self.claimed.admin)
+    }
+
+    fn bao_reads(&self) -> Requests {
+        Requests::Read { paths: self.bao_secrets.clone(), headers: vec![self.bao.header()] }
+    }
+
+    fn creates(&self) -> Requests {
+        let body = json!({"name": "NAME", "value": VALUE}).to_string();
+        Requests::Create { path: "/v1/secrets".to_owned(), header: self.admin(), body }
+    }
+
+    /// One secret's metadata.
+    pub fn metadata(&self, id: &'static str, connections: usize) -> Outcome {
+        let reads = Requests::Read { paths: self.secrets.clone(), headers: vec![self.admin()] };
+        let bao = self.bao_reads();
+        let nothing = Requests::Read { paths: vec!["/".to_owned()], headers: vec![String::new()] };
+        let series = self.alternate(&[
+            (NEO, &|| self.neo(connections, &reads)),
+            (BAO, &|| self.load(&self.bao.url(), connections, &bao)),
+            (FLOOR, &|| self.load(&self.floor.url(), connections, &nothing)),
+        ])?;
+        let title = format!("Read one secret's metadata, {connections} connections");
+        let mut row = Row { id, title, series, goals: Vec::new() };
+        row.goal(
+            "rate over OpenBao's read",
+            row.ratio(NEO, BAO, |run| run.per_second),
+            Bound::AtLeast(8.0),
+        );
+        row.goal("p99 over OpenBao's", row.ratio(NEO, BAO, |run| run.p99), Bound::AtMost(0.2));
+        row.goal(
+            "rate over the empty route's",
+            row.ratio(NEO, FLOOR, |run| run.per_second),
+            Bound::AtLeast(0.5),
+        );
+        Ok(row)
+    }
+
+    /// A value, its audit event on the disk before it leaves.
+    pub fn reveal(&self) -> Outcome {
+        let values = |path: &String| format!("{path}/value");
+        let paths = self.secrets.iter().map(values).collect();
+        let reveals = Requests::Read { paths, headers: vec![self.admin()] };
+        let path = neo::deploy(self.appliance, &self.claimed.admin, "secret-7");
+        let invoke = Requests::Create { path, header: self.admin(), body: "{}".to_owned() };
+        let bao = self.bao_reads();
+        let function = "a function that reads it, 4 connections";
+        let series = self.alternate(&[
+            (NEO, &|| self.neo(64, &reveals)),
+            (BAO, &|| self.load(&self.bao.url(), 64, &bao)),
+            (function, &|| self.neo(4, &invoke)),
+        ])?;
+        let title = "Reveal a value of 32 bytes, 64 connections".to_owned();
+        let mut row = Row { id: "reveal", title, series, goals: Vec::new() };
+        row.goal(
+            "rate over OpenBao's read, which syncs nothing",
+            row.ratio(NEO, BAO, |run| run.per_second),
+            Bound::AtLeast(2.0),
+        );
+        Ok(row)
+    }
+
+    /// Durable creation.
+    pub fn create(&self) -> Outcome {
+        let creates = self.creates();
+        let bao = Requests::Create {
+            path: "/v1/kv/data/NAME".to_owned(),
+            header: self.bao.header(),
+            body: json!({"data": {"value": VALUE}}).to_string(),
+        };
+        let series = self.alternate(&[
+            (NEO, &|| self.neo(64, &creates)),
+            (BAO, &|| self.load(&self.bao.url(), 64, &bao)),
+            ("redb alone, 64 records a commit", &|| engine::run(&self.scratch, self.time)),
+        ])?;
+        let title = "Create a secret durably, 64 connections".to_owned();
+        let mut row = Row { id: "create", title, series, goals: Vec::new() };
+        row.goal(
+            "rate over OpenBao's write",
+            row.ratio(NEO, BAO, |run| run.per_second),
+            Bound::AtLeast(8.0),
+        );
+        row.goal(
+            "p99 over OpenBao's",
+            row.ratio(NEO, BAO, |run| run.p99),
+            Bound::AtMost(1.0 / 3.0),
+        );
+        Ok(row)
+    }
+
+    /// Nine reads to one creation, for `time`.
+    pub fn mixed(&self, time: Duration) -> Outcome {
+        let Requests::Create { path, header, body } = self.creates() else { unreachable!() };
+        let requests = Requests::Mixed { paths: self.secrets.clone(), header, path, body };
+        let (url, connections) = (self.appliance.url(), 16);
+        let run = Load { url: &url, connections, time, requests: &requests }.run(&self.scratch)?;
+        let series = vec![Series { contender: NEO.to_owned(), runs: vec![run] }];
+        let title = format!("Nine reads to one creation, 16 connections, {} s", time.as_secs());
+        let mut row = Row { id: "mixed", title, series, goals: Vec::new() };
+        row.goal("longest answer, ms", run.max, Bound::AtMost(100.0));
+        Ok(row)
+    }
+
+    /// Full handshakes with one request each.
+    pub fn connections(&self) -> Outcome {
+        let series = self.alternate(&[
+            (NEO, &|| handshakes::run(self.appliance.addr, "/healthz", self.time)),
+            (FLOOR, &|| handshakes::run(self.floor.addr, "/", self.time)),
+        ])?;
+        let title = "New connections, X25519MLKEM768, one request each, 8 at a time".to_owned();
+        let mut row = Row { id: "connections", title, series, goals: Vec::new() };
+        row.goal(
+            "rate over the empty route's",
+            row.ratio(NEO, FLOOR, |run| run.per_second),
+            Bound::AtLeast(0.8),
+        );
+        Ok(row)
+    }
+}
+
+/// A page of 20 from `count` secrets, beside a single read of the same store.
+pub fn list(bench: &Bench<'_>, count: usize) -> Outcome {
+    let home = neo::home();
+    let appliance = home.start();
+    let claimed = appliance.claim();
+    let paths = neo::fill(&appliance, &claimed.admin, count, VALUE);
+    let headers = vec![bearer(&claimed.admin)];
+    let reads = Requests::Read { paths, headers: headers.clone() };
+    let page = vec!["/v1/secrets?limit=20".to_owned()];
+    let lists = Requests::Read { paths: page, headers };
+    let (list, read) = ("a page of 20", "a single read");
+    let series = bench.alternate(&[
+        (list, &|| bench.load(&appliance.url(), 16, &lists)),
+        (read, &|| bench.load(&appliance.url(), 16, &reads)),
+    ])?;
+    let title = format!("List 20 of {count} secrets, 16 connections");
+    let mut row = Row { id: "list", title, series, goals: Vec::new() };
+    row.goal("p99 over a single read's", row.ratio(list, read, |run| run.p99), Bound::AtMost(3.0));
+    Ok(row)
+}
+
+/// Evidence for nonces that the server has not seen, of a processor that makes two reports a second.
+pub fn evidence(bench: &Bench<'_>) -> Outcome {
+    let home = neo::home();
+    home.relaunch(|settings| (settings.rate.requests_per_second, settings.rate.burst) = (2, 2));
+    let appliance = home.start();
+    let requests = Requests::Nonce { path: "/v1/attestation?nonce=NONCE".to_owned() };
+    // Its rounds are longer: the wait for a report is a part of each answer.
+    let (url, time) = (appliance.url(), bench.time * 3);
+    let one =
+        || Load { url: &url, connections: 1_000, time, requests: &requests }.run(&bench.scratch);
+    let series = bench.alternate(&[(NEO, &one)])?;
+    let title = "Evidence, 1,000 connections, two reports a second".to_owned();
+    let mut row = Row { id: "evidence", title, series, goals: Vec::new() };
+    row.goal("documents a second", row.median(NEO, |run| run.per_second), Bound::AtLeast(1_500.0));
+    row.goal("p99, ms", row.median(NEO, |run| run.p99), Bound::AtMost(1_200.0));
+    Ok(row)
+}
+
+/// Resident memory of a server with an empty, claimed store.
+pub fn idle() -> Outcome {
+    let home = neo::home();
+    let appliance = home.start();
+    appliance.claim();
+    let memory = super::resident_mib(appliance.process_id());
+    let title = "Memory with an empty store".to_owned();
+    let mut row = Row { id: "idle", title, series: Vec::new(), goals: Vec::new() };
+    row.goal("resident, MiB", memory, Bound::AtMost(40.0));
+    Ok(row)
+}
+
+/// `accounts` accounts with `each` secrets of 1 KiB.
+pub fn many(bench: &Bench<'_>, accounts: usize, each: usize) -> Outcome {
+    let home: Home = neo::home();
+    let appliance = home.start();
+    let claimed = appliance.claim();
+    let value = "v".repeat(1_024);
+    let (paths, headers) = neo::fill_accounts(&appliance, &claimed, accounts, each, &value);
+    assert!(appliance.terminate().success());
+    let begun = Instant::now();
+    let appliance = home.start();
+    assert_eq!(appliance.state(), "ready");
+    let ready = begun.elapsed();
+    let reads = Requests::Read { paths, headers };
+    let few = Requests::Read { paths: bench.secrets.clone(), headers: vec![bench.admin()] };
+    let title =
+        format!("{} secrets of 1 KiB in {accounts} accounts, 16 connections", accounts * each);
+    let (many, thousand) = ("a read there", "a read of 1,000");
+    let series = bench.alternate(&[
+        (many, &|| bench.load(&appliance.url(), 16, &reads)),
+        (thousand, &|| bench.neo(16, &few)),
+    ])?;
+    let mut row = Row { id: "many", title, series, goals: Vec::new() };
+    row.goal(
+        "p50 over that of 1,000 secrets",
+        row.ratio(many, thousand, |run| run.p50),
+        Bound::AtMost(1.3),
+    );
+    row.goal("start to ready, s", ready.as_secs_f64(), Bound::AtMost(5.0));
+    row.goal("resident, MiB", super::resident_mib(appliance.process_id()), Bound::AtMost(200.0));
+    let file = std::fs::metadata(home.store())?.len() as f64;
+    let payload = (accounts * each * value.len()) as f64;
+    row.goal(
+        "file over payload, audit log included, not compacted",
+        file / payload,
+        Bound::AtMost(4.0),
+    );
+    Ok(row)
+}
