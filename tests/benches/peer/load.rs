@@ -80,55 +80,44 @@ impl Load<'_> {
             std::fs::write(&path, lines.join("\n"))
                 .map(|()| format!("{:?}", path.display().to_string()))
         };
-        let read = "wrk.format('GET', paths[i], headers[#headers == 1 and 1 or i])";
-        let create =
-            "wrk.format('POST', path:gsub('NAME', name), posting, (body:gsub('NAME', name)))";
         let mut lua = String::from(COMMON);
-        let posting = |header: &str| {
-            format!("posting = head({header:?}); posting['Content-Type'] = 'application/json'\n")
+        let mut prepare = |text: String| {
+            let _ = writeln!(lua, "function prepare()\n{text}\nend");
         };
-        match self.requests {
+        let template = |path: &str, header: &str, body: &str| {
+            format!("creation = template({path:?}, {header:?}, [=[{body}]=])")
+        };
+        let request = match self.requests {
             Requests::Read { paths, headers } => {
                 let (paths, headers) = (lines("paths", paths)?, lines("headers", headers)?);
-                let _ = writeln!(lua, "paths = list({paths}); headers = heads({headers})");
-                let _ = writeln!(
-                    lua,
-                    "function request() local i = math.random(#paths); return {read} end"
-                );
+                prepare(format!("reads = ready({paths}, {headers})"));
+                "return reads[math.random(#reads)]"
             }
             Requests::Create { path, header, body } => {
-                let _ = write!(lua, "path = {path:?}; body = [=[{body}]=]; {}", posting(header));
-                let _ = writeln!(
-                    lua,
-                    "function request() local name = new_name(); return {create} end"
-                );
+                prepare(template(path, header, body));
+                "return (creation:gsub(MARK, new_name()))"
             }
             Requests::Mixed { paths, header, path, body } => {
-                let (paths, headers) =
-                    (lines("paths", paths)?, lines("headers", &[header.clone()])?);
-                let _ = writeln!(lua, "paths = list({paths}); headers = heads({headers})");
-                let _ = write!(lua, "path = {path:?}; body = [=[{body}]=]; {}", posting(header));
-                let _ = writeln!(
-                    lua,
-                    "function request() local i = math.random(#paths); local name = new_name()\n\
-                     if math.random(10) > 1 then return {read} end; return {create} end"
-                );
+                let headers = lines("headers", std::slice::from_ref(header))?;
+                let reads = format!("reads = ready({}, {headers})", lines("paths", paths)?);
+                prepare(format!("{reads}\n{}", template(path, header, body)));
+                "if math.random(10) > 1 then return reads[math.random(#reads)] end\n\
+                 return (creation:gsub(MARK, new_name()))"
             }
             Requests::Nonce { path } => {
-                let _ = writeln!(lua, "path = {path:?}");
-                let _ = writeln!(
-                    lua,
-                    "function request() return wrk.format('GET', (path:gsub('NONCE', nonce()))) end"
-                );
+                prepare(format!("path = {path:?}"));
+                "return wrk.format('GET', (path:gsub('NONCE', nonce())))"
             }
-        }
+        };
+        let _ = writeln!(lua, "function request()\n{request}\nend");
         let script = scratch.join("load.lua");
         std::fs::write(&script, lua)?;
         Ok(script)
     }
 }
 
-/// What every script has. Each run and each thread names its objects by another beginning.
+/// What every script has: requests are made before the run, as far as they are the same, so that the
+/// load takes little of the machine. Each run and each thread names its objects by another beginning.
 const COMMON: &str = r#"
 local threads = 0
 function setup(thread) threads = threads + 1; thread:set('id', threads) end
@@ -136,12 +125,23 @@ function init(args)
   local f = io.open('/dev/urandom', 'rb'); local b = f:read(8); f:close()
   run = b:gsub('.', function(c) return string.format('%02x', c:byte()) end)
   math.randomseed(b:byte(1) * 16777216 + b:byte(2) * 65536 + b:byte(3) * 256 + b:byte(4)); count = 0
+  prepare()
 end
-function new_name() count = count + 1; return 'n' .. run .. '-' .. count end
+MARK = string.rep('N', 26)
+function new_name() count = count + 1; return string.format('n%s-%08x', run, count) end
 function nonce() count = count + 1; return run .. string.format('%016x', count) end
 function list(file) local t = {}; for line in io.lines(file) do t[#t + 1] = line end; return t end
 function head(line) local name, value = line:match('^([^:]+): (.*)$'); return name and { [name] = value } or {} end
 function heads(file) local t = {}; for _, line in ipairs(list(file)) do t[#t + 1] = head(line) end; return t end
+function ready(paths, headers)
+  local t, h = {}, heads(headers)
+  for i, path in ipairs(list(paths)) do t[i] = wrk.format('GET', path, h[#h == 1 and 1 or i]) end
+  return t
+end
+function template(path, header, body)
+  local h = head(header); h['Content-Type'] = 'application/json'
+  return wrk.format('POST', (path:gsub('NAME', MARK)), h, (body:gsub('NAME', MARK)))
+end
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format('figures {"requests":%d,"seconds":%f,"errors":%d,"p50":%f,"p99":%f,"max":%f}\n',
