@@ -166,6 +166,8 @@ pub const AUDIT_BODY_BYTES: usize = 131_072;
 pub const AUDIT_KEY_RESERVE: u64 = 1_000;
 /// Executions of one function that are kept, per the API contract.
 pub const EXECUTIONS_KEPT: usize = 100;
+/// Tokens whose holders are kept in memory: mostly under 500 bytes each.
+pub const TOKENS_CACHED: usize = 4_096;
 /// Accounts whose keys are kept in memory: under 250 bytes each.
 pub const ACCOUNT_KEYS_CACHED: usize = 4_096;
 

@@ -1,6 +1,7 @@
 //! The store: sealed records in an embedded database file. STORE.md specifies every byte.
 
 mod accounts;
+mod admitted;
 mod api_keys;
 mod audit;
 pub(crate) mod body;
@@ -180,7 +181,17 @@ impl Store {
     pub async fn authenticate(&self, token: &Token, now: Timestamp) -> Result<Caller, AuthError> {
         let core = &self.writer.shared.core;
         let hash = core.hash(token);
-        let caller = self.read(|access, _| api_keys::authenticate(access, &hash, now))?;
+        let caller = self.read(|access, snapshot| {
+            // A refusal never comes from memory: it costs the same reads whatever its reason.
+            let holder = core.admitted.get(snapshot, &hash);
+            if let Some(Ok(caller)) = holder.map(|holder| holder.admit(&hash, now)) {
+                return Ok(caller);
+            }
+            let holder = api_keys::holder(access, &hash)?;
+            let caller = holder.admit(&hash, now)?;
+            core.admitted.keep(snapshot, &hash, holder);
+            Ok::<_, AuthError>(caller)
+        })?;
         if core.settled.load(Ordering::Acquire) {
             return Ok(caller);
         }

@@ -40,13 +40,16 @@ fn home<'a>(access: &Access<'a>, account: AccountId) -> Result<Home<'a>, StoreFa
     access.account(account).map(Home::Account)
 }
 
+/// What the records say of the holder of a token: whether it is let in is [`Holder::admit`]'s.
+pub(super) struct Holder {
+    account: AccountId,
+    key: KeyId,
+    body: KeyBody,
+}
+
 /// Who holds the token with this hash. An unknown one, or one of a deleted account, is looked up to
 /// its end through the decoy, an expired key: the same reads and the same answer.
-pub(super) fn authenticate(
-    access: &Access<'_>,
-    hash: &TokenHash,
-    now: Timestamp,
-) -> Result<Caller, AuthError> {
+pub(super) fn holder(access: &Access<'_>, hash: &TokenHash) -> Result<Holder, StoreFailure> {
     let system = access.core.system();
     let asked = Address::token(hash);
     let decoy = Address::token(&DECOY);
@@ -61,24 +64,32 @@ pub(super) fn authenticate(
     };
     let TokenBody { account, key } = token;
     let body = access.get(home.keys(), &Address::api_key(account, key))?;
-    let is = |token: &TokenHash| bool::from(token.0.ct_eq(&hash.0));
-    let previous = body.previous.as_ref();
-    let known = is(&body.token)
-        || previous.is_some_and(|previous| is(&previous.token) && now < previous.works_until);
-    if !known || body.expires_at.is_some_and(|end| end <= now) {
-        return Err(AuthError::Unauthorized);
-    }
-    match body.permissions {
-        None if account == SYSTEM => Ok(Caller::Owner(OwnerCaller { key })),
-        Some(permissions) if account != SYSTEM => Ok(Caller::Key(KeyCaller {
-            account,
-            key,
-            permissions,
-            scope: body.scope(),
-            expires_at: body.expires_at,
-            token: *hash,
-        })),
-        None | Some(_) => Err(StoreFailure::Damaged { kind: Kind::ApiKey.name() }.into()),
+    Ok(Holder { account, key, body })
+}
+
+impl Holder {
+    /// The caller, where the token with this hash is the holder's and still works.
+    pub(super) fn admit(&self, hash: &TokenHash, now: Timestamp) -> Result<Caller, AuthError> {
+        let Self { account, key, ref body } = *self;
+        let is = |token: &TokenHash| bool::from(token.0.ct_eq(&hash.0));
+        let previous = body.previous.as_ref();
+        let known = is(&body.token)
+            || previous.is_some_and(|previous| is(&previous.token) && now < previous.works_until);
+        if !known || body.expires_at.is_some_and(|end| end <= now) {
+            return Err(AuthError::Unauthorized);
+        }
+        match body.permissions {
+            None if account == SYSTEM => Ok(Caller::Owner(OwnerCaller { key })),
+            Some(permissions) if account != SYSTEM => Ok(Caller::Key(KeyCaller {
+                account,
+                key,
+                permissions,
+                scope: body.scope(),
+                expires_at: body.expires_at,
+                token: *hash,
+            })),
+            None | Some(_) => Err(StoreFailure::Damaged { kind: Kind::ApiKey.name() }.into()),
+        }
     }
 }
 
@@ -107,7 +118,7 @@ pub(super) fn settle(
     hash: &TokenHash,
     now: Timestamp,
 ) -> Result<Caller, AuthError> {
-    let caller = authenticate(access, hash, now)?;
+    let caller = holder(access, hash)?.admit(hash, now)?;
     let system = access.core.system();
     let owner = access.get(system, &Address::owner())?;
     if !owner.settled {

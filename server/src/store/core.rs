@@ -9,6 +9,7 @@ use crate::keys::{
 use crate::limits::ACCOUNT_KEYS_CACHED;
 use crate::model::{AccountId, FunctionId, FunctionName, SecretName};
 use crate::secret::{RandomError, random_array};
+use crate::store::admitted::Admitted;
 use crate::store::body::{Body, ExecutionBody, InstanceBody, Opening};
 use crate::store::engine::{Changes, View};
 use crate::store::error::StoreFailure;
@@ -31,6 +32,7 @@ pub(super) struct Core {
     system: AccountKeys,
     tokens: TokenIndexKey,
     accounts: RwLock<Cache>,
+    pub(super) admitted: Admitted,
 }
 
 /// Keys of accounts that have been used lately. All are of one state of the store as to which
@@ -96,6 +98,7 @@ impl Core {
             system: AccountKeys::new(&header, SYSTEM, system),
             tokens,
             accounts: RwLock::default(),
+            admitted: Admitted::default(),
         })
     }
 

@@ -5,7 +5,7 @@ use crate::audit::Event;
 use crate::limits::ENGINE_CACHE_BYTES;
 use crate::model::AccountId;
 use crate::store::error::StoreFailure;
-use crate::store::record::{self, TABLE};
+use crate::store::record::{self, TABLE, decides_access};
 use crate::store::room::{Gauge, Room, Space, UseOfRoom, record_bytes};
 use redb::{
     CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
@@ -109,6 +109,8 @@ pub(super) struct Engine {
     database: Option<Database>,
     /// Accounts that were deleted since the file was opened.
     deletions: Cell<u64>,
+    /// Records that decide access which were written or removed since then.
+    access_changes: Cell<u64>,
     /// Room on the disk; gone with the database.
     gauge: RefCell<Option<Gauge>>,
 }
@@ -122,16 +124,17 @@ impl Engine {
             builder.set_cache_size(ENGINE_CACHE_BYTES).set_check_integrity_on_open(true);
             let database = Some(builder.create_with_backend(backend)?);
             let gauge = RefCell::new(Some(Gauge::new(space)));
-            Ok(Self { database, deletions: Cell::new(0), gauge })
+            let (deletions, access_changes) = (Cell::new(0), Cell::new(0));
+            Ok(Self { database, deletions, access_changes, gauge })
         })
     }
 
     /// What is committed now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, EngineError> {
-        let deletions = self.deletions.get();
+        let (deletions, access_changes) = (self.deletions.get(), self.access_changes.get());
         guarded(|| {
             let table = self.database()?.begin_read()?.open_table(RECORDS)?;
-            Ok(Snapshot { table, deletions })
+            Ok(Snapshot { table, deletions, access_changes })
         })
     }
 
@@ -149,18 +152,20 @@ impl Engine {
             let mut gauge = self.gauge.borrow_mut();
             let gauge = gauge.as_mut().ok_or_else(closed)?;
             let room = gauge.room(|| allocated(&transaction))?;
-            let (answer, commit, deletions, use_of_room) = {
+            let (answer, commit, deletions, access_changes, use_of_room) = {
                 let table = transaction.open_table(RECORDS)?;
-                let (deletions, use_of_room) = (self.deletions.get(), UseOfRoom::default());
-                let mut batch = Batch { table, deletions, room, use_of_room };
+                let (deletions, access_changes) = (self.deletions.get(), self.access_changes.get());
+                let use_of_room = UseOfRoom::default();
+                let mut batch = Batch { table, deletions, access_changes, room, use_of_room };
                 let (answer, commit) = work(&mut batch)?;
-                (answer, commit, batch.deletions, batch.use_of_room)
+                (answer, commit, batch.deletions, batch.access_changes, batch.use_of_room)
             };
             gauge.note(&use_of_room);
             match commit {
                 Commit::Yes => {
                     transaction.commit()?;
                     self.deletions.set(deletions);
+                    self.access_changes.set(access_changes);
                 }
                 Commit::Nothing => transaction.abort()?,
             }
@@ -217,12 +222,17 @@ pub(super) trait View {
     /// How many accounts were deleted since the file was opened, as this view has it: what was
     /// cached under another number may be of an account that is not there.
     fn deletions(&self) -> u64;
+
+    /// How many records that decide access were written or removed since the file was opened, as
+    /// this view has it: whom a token admits is cached under one such number.
+    fn access_changes(&self) -> u64;
 }
 
 /// One commit's state. Reading it takes no lock that a writer holds.
 pub(super) struct Snapshot {
     table: ReadOnlyTable<&'static [u8], &'static [u8]>,
     deletions: u64,
+    access_changes: u64,
 }
 
 /// The order of a scan.
@@ -305,12 +315,17 @@ impl View for Snapshot {
     fn deletions(&self) -> u64 {
         self.deletions
     }
+
+    fn access_changes(&self) -> u64 {
+        self.access_changes
+    }
 }
 
 /// The transaction that is being written.
 pub(super) struct Batch<'a> {
     table: Table<'a, &'static [u8], &'static [u8]>,
     deletions: u64,
+    access_changes: u64,
     room: Room,
     use_of_room: UseOfRoom,
 }
@@ -330,6 +345,7 @@ impl Batch<'_> {
     /// Writes, or with `None` removes, what stands at each key.
     pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), EngineError> {
         for (key, value) in &changes.records {
+            self.access_changes += u64::from(decides_access(key));
             let old = match value {
                 Some(value) => {
                     self.use_of_room.taken += record_bytes(key.len(), value.len());
@@ -376,6 +392,10 @@ impl View for Batch<'_> {
 
     fn deletions(&self) -> u64 {
         self.deletions
+    }
+
+    fn access_changes(&self) -> u64 {
+        self.access_changes
     }
 }
 

@@ -93,6 +93,26 @@ pub(super) fn slots_key() -> Vec<u8> {
     engine_key(SYSTEM, Kind::Slots, &[])
 }
 
+/// Whether what stands at this engine key can change whom a token admits: all but the kinds that say
+/// nothing of accounts and keys.
+pub(super) fn decides_access(key: &[u8]) -> bool {
+    const CONTENT: [Kind; 11] = [
+        Kind::State,
+        Kind::Secret,
+        Kind::Value,
+        Kind::Name,
+        Kind::Audit,
+        Kind::AuditState,
+        Kind::Function,
+        Kind::Code,
+        Kind::FunctionName,
+        Kind::Execution,
+        Kind::FunctionsState,
+    ];
+    let kind = key.get(ID_BYTES);
+    !kind.is_some_and(|kind| CONTENT.iter().any(|content| *content as u8 == *kind))
+}
+
 fn engine_key(account: AccountId, kind: Kind, rest: &[u8]) -> Vec<u8> {
     [account.as_bytes(), &[kind as u8][..], rest].concat()
 }

@@ -370,7 +370,7 @@ fn a_deletion_is_small_and_the_removal_takes_bounded_steps() {
     });
     for index in 0..400 {
         write(&|access, changes| {
-            let admin = api_keys::authenticate(access, &hash, at(1)).unwrap();
+            let admin = api_keys::holder(access, &hash).unwrap().admit(&hash, at(1)).unwrap();
             let new = new_secret(&format!("name-{index}"), "value");
             secrets::create(access, changes, &act::<Write>(&admin, 1), new).unwrap();
         });

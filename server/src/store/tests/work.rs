@@ -27,6 +27,10 @@ impl View for Noted<'_> {
     fn deletions(&self) -> u64 {
         self.view.deletions()
     }
+
+    fn access_changes(&self) -> u64 {
+        self.view.access_changes()
+    }
 }
 
 /// What this reads.
@@ -64,7 +68,7 @@ fn every_refused_key_costs_the_same_reads() {
 
     let cost = |token: &Token, now| {
         let hash = instance.store().writer.shared.core.hash(token);
-        reads(instance.store(), |access| api_keys::authenticate(access, &hash, now))
+        reads(instance.store(), |access| api_keys::holder(access, &hash)?.admit(&hash, now))
     };
     let (admitted, known) = cost(&instance.claim.admin_token, at(9));
     assert!(admitted.is_ok());
@@ -98,4 +102,88 @@ fn a_secret_of_another_account_costs_the_same_reads_as_a_missing_one() {
         assert_eq!(outcome.unwrap_err(), ReadError::NotFound);
         assert_eq!(reads, [(key_bytes, None)]);
     }
+}
+
+/// Whether the caller behind a token would come from memory.
+fn is_kept(instance: &Instance, token: &Token) -> bool {
+    let writer = &instance.store().writer;
+    let core = &writer.shared.core;
+    core.admitted.get(&writer.snapshot().unwrap(), &core.hash(token)).is_some()
+}
+
+#[test]
+fn a_caller_is_known_from_memory_until_a_key_or_an_account_changes() {
+    let instance = Instance::new();
+    let admin = &instance.claim.admin_token;
+    let new = || new_key(&[Permission::Read], Scope::All);
+    let (key, token) = instance.create_key(&instance.admin, new()).unwrap();
+    let use_it = || instance.authenticate(&token, at(1)).unwrap();
+    use_it();
+    assert!(is_kept(&instance, &token));
+    instance.create("a", "x").unwrap();
+    assert!(is_kept(&instance, &token), "a secret changes no caller");
+
+    let changes: [(&str, &dyn Fn()); 4] = [
+        ("a new key", &|| drop(instance.create_key(&instance.admin, new()).unwrap())),
+        ("a rotation", &|| {
+            let overlap = Overlap::from_seconds(60).unwrap();
+            let rotated = instance.store().rotate_key(instance.act(1), key.id, overlap);
+            instance.wait(rotated).unwrap();
+        }),
+        ("a new account", &|| {
+            let account = NewAccount { name: label("another"), quotas: Quotas::default() };
+            let made = instance.store().create_account(instance.owner_act(), account);
+            instance.wait(made).unwrap();
+        }),
+        ("another key's end", &|| {
+            let (other, _) = instance.create_key(&instance.admin, new()).unwrap();
+            instance.wait(instance.store().revoke_key(instance.act(1), other.id)).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        use_it();
+        assert!(is_kept(&instance, &token));
+        change();
+        assert!(!is_kept(&instance, &token), "{what}");
+    }
+
+    // Rotated with an overlap of 60 seconds: time alone ends it, also where it is kept.
+    use_it();
+    assert!(is_kept(&instance, &token));
+    assert_eq!(instance.authenticate(&token, at(99)).unwrap_err(), AuthError::Unauthorized);
+    use_it();
+    instance.wait(instance.store().revoke_key(instance.act(1), key.id)).unwrap();
+    assert_eq!(instance.authenticate(&token, at(1)).unwrap_err(), AuthError::Unauthorized);
+    instance.authenticate(admin, at(1)).unwrap();
+}
+
+#[test]
+fn a_refused_token_is_not_kept() {
+    let instance = Instance::new();
+    let until = NewKey { expires_at: Some(at(2)), ..new_key(&[Permission::Read], Scope::All) };
+    let (_, expired) = instance.create_key(&instance.admin, until).unwrap();
+    for token in [expired, Token::random().unwrap()] {
+        assert_eq!(instance.authenticate(&token, at(9)).unwrap_err(), AuthError::Unauthorized);
+        assert!(!is_kept(&instance, &token));
+    }
+}
+
+#[test]
+fn a_view_of_another_state_neither_takes_a_caller_from_memory_nor_adds_one() {
+    let instance = Instance::new();
+    let (key, token) =
+        instance.create_key(&instance.admin, new_key(&[Permission::Read], Scope::All)).unwrap();
+    let writer = &instance.store().writer;
+    let core = &writer.shared.core;
+    let hash = core.hash(&token);
+    let old = writer.snapshot().unwrap();
+    let holder = || api_keys::holder(&core.access(&*old), &hash).unwrap();
+    core.admitted.keep(&old, &hash, holder());
+    instance.wait(instance.store().revoke_key(instance.act(1), key.id)).unwrap();
+    assert!(core.admitted.get(&writer.snapshot().unwrap(), &hash).is_none());
+    // Somebody else has asked since: what a slow reader of the old state found is not kept.
+    instance.authenticate(&instance.claim.admin_token, at(1)).unwrap();
+    core.admitted.keep(&old, &hash, holder());
+    assert!(core.admitted.get(&old, &hash).is_none());
+    assert!(core.admitted.get(&writer.snapshot().unwrap(), &hash).is_none());
 }
