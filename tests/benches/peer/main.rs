@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (listed, mixed) = if quick { (10_000, 10) } else { (100_000, 60) };
     let accounts = if quick { 20 } else { 1_000 };
 
-    let all: [(&str, &dyn Fn() -> Result<report::Row, Box<dyn Error>>); 10] = [
+    let all: [(&str, &dyn Fn() -> rows::Outcome); 10] = [
         ("idle", &rows::idle),
         ("read-16", &|| bench.metadata("read-16", 16)),
         ("read-64", &|| bench.metadata("read-64", 64)),

@@ -14,7 +14,7 @@ use super::neo::{self, bearer};
 use super::report::{Bound, Row, Series};
 use super::{engine, handshakes};
 
-type Outcome = Result<Row, Box<dyn Error>>;
+pub type Outcome = Result<Row, Box<dyn Error>>;
 
 const NEO: &str = "Neo Secrets";
 const BAO: &str = "OpenBao";
