@@ -146,9 +146,9 @@ impl Engine {
     ) -> Result<T, EngineError> {
         guarded(|| {
             let mut transaction = self.database()?.begin_write()?;
-            // The state of the allocator goes along, and the commit has two phases: a crash can't
-            // leave the file to be guessed at.
-            transaction.set_quick_repair(true);
+            // One sync a commit, which its checksums prove whole. The state of the allocator does not
+            // go along: each opening reads the whole file anyway.
+            transaction.set_quick_repair(false);
             let mut gauge = self.gauge.borrow_mut();
             let gauge = gauge.as_mut().ok_or_else(closed)?;
             let room = gauge.room(|| allocated(&transaction))?;
