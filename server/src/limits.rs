@@ -166,6 +166,9 @@ pub const AUDIT_BODY_BYTES: usize = 131_072;
 pub const AUDIT_KEY_RESERVE: u64 = 1_000;
 /// Executions of one function that are kept, per the API contract.
 pub const EXECUTIONS_KEPT: usize = 100;
+/// How long a write that nobody waits for may wait for others to share its commit: as some commits
+/// take, and less than what a person who looks for its outcome takes.
+pub const WRITE_PATIENCE: Duration = Duration::from_millis(20);
 /// Tokens whose holders are kept in memory: mostly under 500 bytes each.
 pub const TOKENS_CACHED: usize = 4_096;
 /// Accounts whose keys are kept in memory: under 250 bytes each.

@@ -54,6 +54,7 @@ use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::StoreId;
 use neo_secrets_attestation::receipt::Receipt;
 pub use opening::{ClosedStore, Found, OpenError, Opening, StillSealed, Unsealed};
+use queue::Haste;
 use record::SYSTEM;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -560,7 +561,8 @@ impl Store {
         self.writer.submit(account, begin).await
     }
 
-    /// Records how an execution ended, whether it was begun here or not: durable when this answers.
+    /// Records how an execution ended, whether it was begun here or not: durable when this answers,
+    /// which it does with the next commit, or soon without one.
     /// Of a function that was deleted meanwhile there is nothing to record.
     ///
     /// # Errors
@@ -575,7 +577,7 @@ impl Store {
         let write = move |access: &Access<'_>, changes: &mut Changes| {
             executions::put(access, changes, &run, started_at, Some(end)).map(|_| ())
         };
-        self.writer.submit(account, write).await
+        self.writer.submit_with(account, Haste::Patient, write).await
     }
 
     /// A page of a function's executions that are kept, newest first.

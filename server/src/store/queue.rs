@@ -1,12 +1,13 @@
 //! Writes that wait for the writer: in a lane for each account, and in one for the owner, which
 //! comes first. No account's flood keeps another's write waiting for more than the commit that runs.
 
-use crate::limits::{OWNER_WRITES, WRITE_BATCH, WRITES_WAITING};
+use crate::limits::{OWNER_WRITES, WRITE_BATCH, WRITE_PATIENCE, WRITES_WAITING};
 use crate::model::AccountId;
 use crate::store::error::StoreFailure;
 use crate::store::record::SYSTEM;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Waiting writes. The owner's lane is the system's account's.
@@ -15,8 +16,21 @@ pub(super) struct Queue<J> {
     changed: Condvar,
 }
 
+/// Whether somebody waits for a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Haste {
+    /// Its commit comes at once.
+    Awaited,
+    /// It shares the next commit, or has its own after [`WRITE_PATIENCE`].
+    Patient,
+}
+
 struct Lanes<J> {
     by_account: HashMap<AccountId, Lane<J>>,
+    /// How many waiting writes are awaited.
+    awaited: usize,
+    /// When the patient ones have waited long enough; none where there are none.
+    patient_until: Option<Instant>,
     /// The accounts whose writes wait, in the order of their turns; the owner needs none.
     turns: VecDeque<AccountId>,
     is_closed: bool,
@@ -27,7 +41,7 @@ struct Lanes<J> {
 /// Whoever finds no place waits for one, in order. A write without a place is not made where its
 /// caller goes: else callers that don't wait for answers could fill the memory.
 struct Lane<J> {
-    writes: VecDeque<(J, OwnedSemaphorePermit)>,
+    writes: VecDeque<(J, Haste, OwnedSemaphorePermit)>,
     places: Arc<Semaphore>,
 }
 
@@ -35,17 +49,25 @@ impl<J> Queue<J> {
     pub(super) fn new() -> Self {
         let (by_account, turns) = (HashMap::new(), VecDeque::new());
         let (is_closed, writer_waits) = (false, false);
-        let lanes = Lanes { by_account, turns, is_closed, writer_waits };
+        let (awaited, patient_until) = (0, None);
+        let lanes = Lanes { by_account, awaited, patient_until, turns, is_closed, writer_waits };
         Self { lanes: Mutex::new(lanes), changed: Condvar::new() }
     }
 
     /// Takes a write in, as soon as its account has a place.
-    pub(super) async fn push(&self, account: AccountId, write: J) -> Result<(), StoreFailure> {
+    pub(super) async fn push(
+        &self,
+        account: AccountId,
+        write: J,
+        haste: Haste,
+    ) -> Result<(), StoreFailure> {
         let places = Arc::clone(&self.open_lanes()?.lane(account).places);
         let place = places.acquire_owned().await.map_err(|_| StoreFailure::Unavailable)?;
         let mut lanes = self.open_lanes()?;
-        lanes.add(account, write, place);
-        if lanes.writer_waits {
+        let is_first = lanes.patient_until.is_none();
+        lanes.add(account, write, haste, place);
+        // The first patient one is there so that the writer knows how long to wait.
+        if lanes.writer_waits && (haste == Haste::Awaited || is_first) {
             self.changed.notify_one();
         }
         Ok(())
@@ -56,18 +78,27 @@ impl<J> Queue<J> {
     pub(super) fn take(&self, waits: bool) -> Option<Vec<J>> {
         let mut lanes = self.lock();
         loop {
-            let writes = lanes.take();
-            if !writes.is_empty() {
-                return Some(writes);
-            }
-            if lanes.is_closed {
-                return None;
-            }
-            if !waits {
-                return Some(writes);
+            let patience = lanes.patience();
+            if !waits || patience.is_none_or(|left| left.is_zero()) {
+                let writes = lanes.take();
+                if !writes.is_empty() {
+                    return Some(writes);
+                }
+                if lanes.is_closed {
+                    return None;
+                }
+                if !waits {
+                    return Some(writes);
+                }
             }
             lanes.writer_waits = true;
-            lanes = self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            lanes = match patience.filter(|left| !left.is_zero()) {
+                Some(left) => {
+                    let waited = self.changed.wait_timeout(lanes, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner),
+            };
             lanes.writer_waits = false;
         }
     }
@@ -109,9 +140,21 @@ impl<J> Lanes<J> {
         })
     }
 
-    fn add(&mut self, account: AccountId, write: J, place: OwnedSemaphorePermit) {
+    /// How long the writes that wait may go on waiting; none where they may not, or there are none.
+    fn patience(&self) -> Option<Duration> {
+        let until = self.patient_until.filter(|_| self.awaited == 0 && !self.is_closed)?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    fn add(&mut self, account: AccountId, write: J, haste: Haste, place: OwnedSemaphorePermit) {
+        match haste {
+            Haste::Awaited => self.awaited += 1,
+            Haste::Patient => {
+                self.patient_until.get_or_insert_with(|| Instant::now() + WRITE_PATIENCE);
+            }
+        }
         let lane = self.lane(account);
-        lane.writes.push_back((write, place));
+        lane.writes.push_back((write, haste, place));
         if lane.writes.len() == 1 && account != SYSTEM {
             self.turns.push_back(account);
         }
@@ -135,14 +178,19 @@ impl<J> Lanes<J> {
                 self.turns.push_back(account);
             }
         }
+        // Those that are left have waited for it.
+        if self.by_account.values().all(|lane| lane.writes.is_empty()) {
+            self.patient_until = None;
+        }
         writes
     }
 
     /// An account's next write, and whether it is the last that waits.
     fn next_of(&mut self, account: AccountId) -> Option<(J, bool)> {
         let lane = self.by_account.get_mut(&account)?;
-        let (write, place) = lane.writes.pop_front()?;
+        let (write, haste, place) = lane.writes.pop_front()?;
         drop(place);
+        self.awaited -= usize::from(haste == Haste::Awaited);
         let is_last = lane.writes.is_empty();
         // Nobody has a place in the lane, or waits for one.
         if is_last && Arc::strong_count(&lane.places) == 1 {

@@ -8,7 +8,7 @@ use crate::store::audit::Pending;
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot, View};
 use crate::store::error::StoreFailure;
-use crate::store::queue::Queue;
+use crate::store::queue::{Haste, Queue};
 use crate::store::record::SYSTEM;
 use crate::store::sweep::Sweep;
 use arc_swap::{ArcSwapOption, Guard};
@@ -111,6 +111,20 @@ impl Writer {
         T: Send + 'static,
         E: From<StoreFailure> + Send + 'static,
     {
+        self.submit_with(account, Haste::Awaited, write).await
+    }
+
+    /// As [`Writer::submit`], for what no caller waits for where it says so.
+    pub(super) async fn submit_with<T, E>(
+        &self,
+        account: AccountId,
+        haste: Haste,
+        write: impl FnOnce(&Access<'_>, &mut Changes) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreFailure> + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |batch, core, events| {
             let mut changes = Changes::default();
@@ -138,7 +152,7 @@ impl Writer {
             let answer: Answer = Box::new(move || drop(sender.send(result)));
             Ok((answer, commit))
         });
-        self.shared.queue.push(account, job).await?;
+        self.shared.queue.push(account, job, haste).await?;
         receiver.await.unwrap_or_else(|_| Err(StoreFailure::Unavailable.into()))
     }
 

@@ -18,7 +18,11 @@ fn lane_of(number: u16) -> AccountId {
 
 /// Whether a write finds a place at once.
 fn push(queue: &Queue<Named>, write: Named) -> bool {
-    let pushed = pin!(queue.push(lane_of(write.0), write));
+    push_with(queue, write, Haste::Awaited)
+}
+
+fn push_with(queue: &Queue<Named>, write: Named, haste: Haste) -> bool {
+    let pushed = pin!(queue.push(lane_of(write.0), write, haste));
     match pushed.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome.is_ok(),
         Poll::Pending => false,
@@ -82,16 +86,16 @@ fn who_has_no_place_waits_in_order_and_may_leave() {
     let queue = Queue::new();
     fill(&queue, 1, WRITES_WAITING);
     let mut context = Context::from_waker(Waker::noop());
-    let mut second = Box::pin(queue.push(account(1), (1, 902)));
+    let mut second = Box::pin(queue.push(account(1), (1, 902), Haste::Awaited));
     {
-        let mut first = pin!(queue.push(account(1), (1, 901)));
+        let mut first = pin!(queue.push(account(1), (1, 901), Haste::Awaited));
         assert!(first.as_mut().poll(&mut context).is_pending());
         assert!(second.as_mut().poll(&mut context).is_pending());
         // Another account has its own places.
         assert!(push(&queue, (2, 0)));
         // The first one's caller goes.
     }
-    let mut third = Box::pin(queue.push(account(1), (1, 903)));
+    let mut third = Box::pin(queue.push(account(1), (1, 903), Haste::Awaited));
     assert!(third.as_mut().poll(&mut context).is_pending());
     assert_eq!(queue.take(true).unwrap().len(), WRITE_BATCH);
     assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
@@ -107,7 +111,7 @@ fn a_closed_queue_still_gives_what_had_a_place() {
     let queue = Queue::new();
     fill(&queue, 1, WRITES_WAITING);
     let mut context = Context::from_waker(Waker::noop());
-    let mut late = pin!(queue.push(account(1), (1, 900)));
+    let mut late = pin!(queue.push(account(1), (1, 900), Haste::Awaited));
     assert!(late.as_mut().poll(&mut context).is_pending());
     queue.close();
     let refused = Poll::Ready(Err(StoreFailure::Unavailable));
@@ -122,9 +126,49 @@ fn a_closed_queue_still_gives_what_had_a_place() {
 fn an_abandoned_queue_drops_what_waits() {
     let queue = Queue::new();
     let write = std::sync::Arc::new(());
-    let pushed = pin!(queue.push(account(1), Arc::clone(&write)));
+    let pushed = pin!(queue.push(account(1), Arc::clone(&write), Haste::Awaited));
     assert!(pushed.poll(&mut Context::from_waker(Waker::noop())).is_ready());
     queue.abandon();
     assert_eq!(Arc::strong_count(&write), 1);
     assert!(queue.take(true).is_none());
+}
+
+#[test]
+fn a_patient_write_shares_the_next_commit_or_has_its_own_in_the_end() {
+    let queue = Queue::new();
+    let patient = |write| assert!(push_with(&queue, write, Haste::Patient));
+    patient((1, 0));
+    assert!(queue.lock().patience().is_some_and(|left| left <= WRITE_PATIENCE));
+    // Somebody waits for the next one: both come at once, each account's in their order.
+    assert!(push(&queue, (2, 0)));
+    assert!(push(&queue, (1, 1)));
+    assert_eq!(queue.lock().patience(), None);
+    assert_eq!(queue.take(true).unwrap(), [(1, 0), (2, 0), (1, 1)]);
+    assert_eq!(queue.lock().patience(), None, "nobody is left");
+    // Alone, they come when they have waited.
+    patient((1, 2));
+    patient((1, 3));
+    assert_eq!(queue.take(true).unwrap(), [(1, 2), (1, 3)]);
+    // A writer that has other work takes them along, and so does one that is to end.
+    patient((1, 4));
+    assert_eq!(queue.take(false).unwrap(), [(1, 4)]);
+    patient((1, 5));
+    queue.close();
+    assert_eq!(queue.lock().patience(), None);
+    assert_eq!(queue.take(true).unwrap(), [(1, 5)]);
+    assert_eq!(queue.take(true), None);
+}
+
+#[test]
+fn a_writer_that_waits_for_nothing_is_woken_for_a_patient_write() {
+    let queue = Arc::new(Queue::<Named>::new());
+    let writer = {
+        let queue = Arc::clone(&queue);
+        std::thread::spawn(move || queue.take(true))
+    };
+    while !queue.lock().writer_waits {
+        std::thread::yield_now();
+    }
+    assert!(push_with(&queue, (1, 0), Haste::Patient));
+    assert_eq!(writer.join().unwrap().unwrap(), [(1, 0)]);
 }
