@@ -2,6 +2,11 @@
 //!
 //! An account may take of what is free, and of the queue, no more than it leaves. One that is alone
 //! so has half of each, two have a third each, and whoever comes anew finds room.
+//!
+//! Who is first and finds too little memory free is passed by others meanwhile, as far as they leave
+//! it what it needs: all that have passed it and are still at work hold no more than there is beyond
+//! its need, and leave one turn. So it waits at the longest until those have ended that were at work
+//! when it became the first, and each of them has a time limit.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,8 +40,26 @@ struct State {
     running: usize,
     memory_mib: u64,
     waiting: usize,
+    passed: Passed,
     /// Those that run or wait; so the queue bounds this too.
     accounts: HashMap<AccountId, Account>,
+}
+
+/// The first in order, where it found too little memory, and what has passed it and is at work.
+#[derive(Default)]
+struct Passed {
+    arrival: Option<u64>,
+    /// Counts who became the first, as one may do again.
+    first: u64,
+    running: usize,
+    memory_mib: u64,
+}
+
+/// What may be taken.
+#[derive(Clone, Copy)]
+struct Free {
+    running: usize,
+    memory_mib: u64,
 }
 
 #[derive(Default)]
@@ -67,6 +90,8 @@ pub struct Turn {
     share: Arc<Share>,
     account: AccountId,
     memory_mib: u64,
+    /// Where it has passed another: which [`Passed::first`].
+    passed: Option<u64>,
 }
 
 /// Turns that were given, to be handed over once the lock is gone: nobody may wait for one any more.
@@ -125,25 +150,18 @@ impl Share {
     fn schedule(self: &Arc<Self>, state: &mut State) -> Given {
         let mut given = Given::new();
         while state.running < self.room.running {
-            let (free_running, free_memory) = (
-                self.room.running - state.running,
-                self.room.memory_mib.saturating_sub(state.memory_mib),
-            );
-            // Who has the least at work comes first, and then who came first. Where that one finds
-            // no memory, nobody passes it: it would wait for ever.
-            let next = state
-                .accounts
-                .iter()
-                .filter_map(|(id, account)| Some((id, account, account.waiters.front()?)))
-                .filter(|(_, account, waiter)| {
-                    account.running == 0
-                        || account.running < free_running
-                            && account.memory_mib + waiter.memory_mib <= free_memory
-                })
-                .min_by_key(|(_, account, waiter)| (account.running, waiter.arrival))
-                .filter(|(_, _, waiter)| waiter.memory_mib <= free_memory)
-                .map(|(id, _, _)| *id);
-            let Some(account) = next else { break };
+            let free = Free {
+                running: self.room.running - state.running,
+                memory_mib: self.room.memory_mib.saturating_sub(state.memory_mib),
+            };
+            let Some((first, arrival, memory_mib)) = state.next(free, None) else { break };
+            let (account, passed) = if memory_mib <= free.memory_mib {
+                (first, None)
+            } else {
+                let free = state.passed.beside(arrival, memory_mib, self.room, free);
+                let Some((account, ..)) = state.next(free, Some(first)) else { break };
+                (account, Some(state.passed.first))
+            };
             let Some(entry) = state.accounts.get_mut(&account) else { break };
             let Some(waiter) = entry.waiters.pop_front() else { break };
             let Waiter { memory_mib, steps, wake, .. } = waiter;
@@ -153,13 +171,36 @@ impl Share {
             state.running += 1;
             state.memory_mib += memory_mib;
             state.waiting -= steps;
-            given.push((wake, Turn { share: self.clone(), account, memory_mib }));
+            if passed.is_some() {
+                state.passed.running += 1;
+                state.passed.memory_mib += memory_mib;
+            }
+            given.push((wake, Turn { share: self.clone(), account, memory_mib, passed }));
         }
         given
     }
 }
 
 impl State {
+    /// Whose turn is next, when its waiter arrived, and what that takes: who has the least at work
+    /// comes first, and then who came first. `behind` this account, it is the first one that fits.
+    fn next(&self, free: Free, behind: Option<AccountId>) -> Option<(AccountId, u64, u64)> {
+        self.accounts
+            .iter()
+            .filter_map(|(id, account)| Some((id, account, account.waiters.front()?)))
+            .filter(|(_, account, waiter)| {
+                account.running == 0
+                    || account.running < free.running
+                        && account.memory_mib + waiter.memory_mib <= free.memory_mib
+            })
+            .filter(|(id, _, waiter)| {
+                let fits = free.running > 0 && waiter.memory_mib <= free.memory_mib;
+                behind.is_none_or(|first| **id != first && fits)
+            })
+            .min_by_key(|(_, account, waiter)| (account.running, waiter.arrival))
+            .map(|(id, _, waiter)| (*id, waiter.arrival, waiter.memory_mib))
+    }
+
     fn waits(&self, account: AccountId, arrival: u64) -> bool {
         let entry = self.accounts.get(&account);
         entry.is_some_and(|entry| entry.waiters.iter().any(|waiter| waiter.arrival == arrival))
@@ -171,6 +212,20 @@ impl State {
         if self.accounts.get(&account).is_some_and(idle) {
             self.accounts.remove(&account);
         }
+    }
+}
+
+impl Passed {
+    /// What of this is free for others than the first, which arrived then and needs so much memory.
+    fn beside(&mut self, arrival: u64, memory_mib: u64, room: Room, free: Free) -> Free {
+        if self.arrival != Some(arrival) {
+            // Who is at work now has passed nobody.
+            let (arrival, first) = (Some(arrival), self.first + 1);
+            *self = Self { arrival, first, running: 0, memory_mib: 0 };
+        }
+        let running = (room.running - 1).saturating_sub(self.running);
+        let beyond = room.memory_mib.saturating_sub(memory_mib).saturating_sub(self.memory_mib);
+        Free { running: running.min(free.running), memory_mib: beyond.min(free.memory_mib) }
     }
 }
 
@@ -220,6 +275,10 @@ impl Drop for Turn {
                 state.running -= 1;
                 state.memory_mib -= self.memory_mib;
             }
+            if self.passed == Some(state.passed.first) {
+                state.passed.running -= 1;
+                state.passed.memory_mib -= self.memory_mib;
+            }
             state.tidy(self.account);
             self.share.schedule(state)
         };
@@ -228,96 +287,4 @@ impl Drop for Turn {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOM: Room = Room { running: 8, memory_mib: 1_000, waiting: 12 };
-
-    fn account(number: u8) -> AccountId {
-        AccountId::from_bytes([number; 18])
-    }
-
-    /// The turn, where it has come already.
-    fn now(place: &mut Place) -> Option<Turn> {
-        place.turn.try_recv().ok()
-    }
-
-    /// As many as this account gets at once.
-    fn fill(share: &Arc<Share>, number: u8) -> (Vec<Turn>, Vec<Place>) {
-        let (mut turns, mut places) = (vec![], vec![]);
-        while let Ok(mut place) = share.place(account(number), 10, 0) {
-            match now(&mut place) {
-                Some(turn) => turns.push(turn),
-                None => places.push(place),
-            }
-        }
-        (turns, places)
-    }
-
-    #[test]
-    fn nobody_takes_more_than_is_left() {
-        let share = Share::new(ROOM);
-        let (one, one_waits) = fill(&share, 1);
-        assert_eq!((one.len(), one_waits.len()), (4, 6));
-        let (two, two_waits) = fill(&share, 2);
-        assert_eq!((two.len(), two_waits.len()), (2, 3));
-        let (three, three_waits) = fill(&share, 3);
-        assert_eq!((three.len(), three_waits.len()), (1, 2));
-        assert_eq!(share.numbers(), (7, 11));
-        let (four, _four_waits) = fill(&share, 4);
-        assert_eq!(four.len(), 1);
-    }
-
-    #[test]
-    fn who_has_the_least_at_work_is_next() {
-        let share = Share::new(Room { running: 2, ..ROOM });
-        let mut first = share.place(account(1), 10, 0).unwrap();
-        let first = now(&mut first).unwrap();
-        let mut other = share.place(account(2), 10, 0).unwrap();
-        let other = now(&mut other).unwrap();
-        let mut again = share.place(account(1), 10, 0).unwrap();
-        let mut third = share.place(account(3), 10, 0).unwrap();
-        assert!(now(&mut again).is_none() && now(&mut third).is_none());
-        drop(other);
-        assert!(now(&mut again).is_none(), "account 1 has one at work");
-        let third = now(&mut third).unwrap();
-        drop(first);
-        let again = now(&mut again).unwrap();
-        drop((third, again));
-        assert_eq!(share.numbers(), (0, 0));
-        assert!(share.lock().accounts.is_empty(), "who has left is forgotten");
-    }
-
-    #[test]
-    fn memory_bounds_what_runs_and_the_large_are_not_passed_for_ever() {
-        let share = Share::new(ROOM);
-        let mut large = share.place(account(1), 600, 0).unwrap();
-        let large = now(&mut large).unwrap();
-        let mut second = share.place(account(2), 600, 0).unwrap();
-        assert!(now(&mut second).is_none());
-        let mut small = share.place(account(3), 10, 0).unwrap();
-        assert!(now(&mut small).is_none(), "it would pass the one that came before");
-        drop(large);
-        assert!(now(&mut second).is_some() && now(&mut small).is_some());
-        let mut whole = share.place(account(4), 100_000, 0).unwrap();
-        assert!(now(&mut whole).is_some(), "more than there is counts as all of it");
-    }
-
-    #[test]
-    fn a_place_or_turn_that_nobody_wants_is_free_again() {
-        let share = Share::new(Room { running: 1, waiting: 4, ..ROOM });
-        let first = share.place(account(1), 10, 0).unwrap();
-        let waits = share.place(account(1), 10, 0).unwrap();
-        let large = share.place(account(2), 10, 10 * limits::WAITING_STEP_BYTES);
-        assert!(large.is_err(), "its bytes fill the queue");
-        assert_eq!(share.numbers(), (1, 1));
-        drop(waits);
-        assert_eq!(share.numbers(), (1, 0));
-        let mut next = share.place(account(2), 10, 0).unwrap();
-        drop(first);
-        let next = now(&mut next).unwrap();
-        assert_eq!(share.numbers(), (1, 0));
-        drop(next);
-        assert!(share.lock().accounts.is_empty());
-    }
-}
+mod tests;
