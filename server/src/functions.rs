@@ -22,7 +22,7 @@ pub use neo_secrets_worker_protocol::{
 };
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use counters::Ended;
@@ -48,11 +48,14 @@ pub struct Functions {
     counters: Arc<Counters>,
     /// What is under way in [`Functions::spawn`].
     works: watch::Sender<usize>,
-    /// Room for records that wait for the disk, in bytes.
-    records: Arc<Semaphore>,
+    /// Records that wait for the disk; memory is in KiB.
+    records: Arc<Share>,
     /// Whether the server ends.
     ends: watch::Sender<bool>,
 }
+
+const RECORDS: Room =
+    Room { running: usize::MAX, memory: limits::RECORDS_WAITING_KIB, waiting: usize::MAX };
 
 /// Something under way, until it is dropped.
 struct Work(watch::Sender<usize>);
@@ -198,7 +201,7 @@ impl Functions {
             share: Share::new(room),
             counters,
             works: watch::Sender::new(0),
-            records: Arc::new(Semaphore::new(limits::RECORDS_WAITING_BYTES)),
+            records: Share::new(RECORDS),
             ends: watch::Sender::new(false),
         }))
     }
@@ -355,7 +358,7 @@ impl FunctionLimits {
         };
         let waiting = whole(configured.queued_invocations);
         FunctionLimits {
-            room: Room { running, memory_mib, waiting },
+            room: Room { running, memory: memory_mib, waiting },
             loaded_workers: whole(configured.loaded_workers),
             warm_workers: whole(configured.warm_workers),
         }

@@ -215,8 +215,9 @@ pub const FUNCTION_REACTORS: usize = 4;
 /// How long the end waits for workers that were killed.
 pub const WORKERS_END_TIMEOUT: Duration = Duration::from_millis(500);
 /// Records of executions that wait for the disk while their callers have their answers; beyond it the
-/// next caller waits too. Some 4,000 small ones, or a dozen of the largest.
-pub const RECORDS_WAITING_BYTES: usize = 16 * 1_048_576;
+/// next caller waits too, and an account may take no more of it than it leaves. Some 4,000 small
+/// ones, or a dozen of the largest.
+pub const RECORDS_WAITING_KIB: u64 = 16 * 1_024;
 /// What a record takes beside its result and its log.
 pub const SMALL_RECORD_BYTES: usize = 4_096;
 
@@ -236,7 +237,14 @@ pub const EGRESS_HEAD_BYTES: usize = 65_536;
 pub const EGRESS_BUFFER_BYTES: usize = 2 * EGRESS_HEAD_BYTES;
 /// The piece by which large answers are counted; the first one of each is free.
 pub const EGRESS_PIECE_BYTES: usize = 65_536;
-/// Pieces of all answers at a time: 64 MiB. Beyond it a large answer fails, and small ones go on.
-pub const EGRESS_PIECES: usize = 1_024;
+/// Pieces of all answers at a time: 128 MiB. An account may take no more of them than it leaves: one
+/// that is alone has a dozen of the largest. Beyond it a large answer fails, and small ones go on.
+pub const EGRESS_PIECES: usize = 2_048;
+/// Lookups of names at a time. Each holds a thread and a socket until the system's resolver gives up,
+/// which may take half a minute and can't be ended. An account may take no more of them than it
+/// leaves, so that it takes half a dozen accounts with slow names to make others wait.
+pub const EGRESS_LOOKUPS: usize = 128;
+/// A lookup, with the wait for its turn: the system's resolver asks a silent server twice in it.
+pub const EGRESS_LOOKUP_TIMEOUT: Duration = Duration::from_secs(6);
 /// Placeholders of a request: a name and a password, twice. Each is an event in the audit log.
 pub const USE_ONLY_PER_REQUEST: usize = 4;

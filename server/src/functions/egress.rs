@@ -11,6 +11,7 @@ mod exchange;
 mod mask;
 mod network;
 mod outgoing;
+mod pieces;
 mod refusal;
 mod run;
 mod target;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use neo_secrets_worker_protocol::{Failure, FetchRequest, FetchResponse, Redirect};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use address::PublicAddress;
@@ -32,22 +32,25 @@ pub use run::RunSecrets;
 pub use target::Target;
 
 use crate::limits;
-use crate::model::{HostName, SecretName, SecretValue};
+use crate::model::{AccountId, HostName, SecretName, SecretValue};
 use exchange::Whole;
 use network::Connector;
 use outgoing::Outgoing;
+use pieces::Pieces;
 
 /// Where functions' requests leave the server. One for the whole process.
 pub struct Egress {
     connector: Connector,
     /// For the pieces of answers beyond each one's first.
-    room: Arc<Semaphore>,
+    pieces: Arc<Pieces>,
     timeout: Duration,
 }
 
 /// What the requests of one invocation may reach. How many of them run at a time is the invocation's
 /// to bound.
 pub struct Rules {
+    /// Whose function it is.
+    account: AccountId,
     /// The hosts that the function has declared.
     hosts: Vec<HostName>,
     /// What begins the placeholders of this invocation.
@@ -72,11 +75,11 @@ pub trait UseOnlySecrets: Sync {
 }
 
 impl Rules {
-    /// For an invocation whose function declared these hosts, and whose placeholders begin with this
+    /// For an invocation whose function is this account's and declared these hosts, and whose placeholders begin with this
     /// reference.
     #[must_use]
-    pub fn new(hosts: Vec<HostName>, reference: String) -> Self {
-        Self { hosts, reference }
+    pub fn new(account: AccountId, hosts: Vec<HostName>, reference: String) -> Self {
+        Self { account, hosts, reference }
     }
 }
 
@@ -86,9 +89,9 @@ impl Egress {
     /// # Errors
     /// Where TLS can't be set up.
     pub fn new(network: Network) -> Result<Self, rustls::Error> {
-        let room = Arc::new(Semaphore::new(limits::EGRESS_PIECES));
+        let pieces = Pieces::new(limits::EGRESS_PIECES);
         let connector = Connector::new(network)?;
-        Ok(Self { connector, room, timeout: limits::EGRESS_TIMEOUT })
+        Ok(Self { connector, pieces, timeout: limits::EGRESS_TIMEOUT })
     }
 
     /// Does what the code asks for, where the rules allow it.
@@ -118,13 +121,14 @@ impl Egress {
         let mut target = Target::parse(&url, &rules.hosts)?;
         let mut redirects = 0;
         loop {
+            let by = (&self.connector, rules.account);
             let host = || target.host().as_str().to_owned();
-            let response = exchange::send(&self.connector, &target, &outgoing, secrets).await?;
+            let response = exchange::send(by, &target, &outgoing, secrets).await?;
             let redirect = response.redirect()?;
             let (status, location) = match (redirect, mode) {
                 (None, _) | (Some(_), Redirect::Manual) => {
                     let Whole { status, status_text, headers, body } =
-                        response.whole(&self.room).await?;
+                        response.whole(&self.pieces, rules.account).await?;
                     let (url, redirected) = (target.as_str().to_owned(), redirects > 0);
                     return Ok(FetchResponse {
                         status,

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::egress::{Egress, Rules, RunSecrets};
 use super::mask::MASKED;
 use super::{
-    Began, CodeKey, End, Failure, FetchRequest, FetchResponse, Functions, Host, Job, Level,
+    Began, Busy, CodeKey, End, Failure, FetchRequest, FetchResponse, Functions, Host, Job, Level,
     LogLine, Outcome, SecretRead, SecretText, Thrown, Turn, Unavailable,
 };
 use crate::access::FunctionRun;
@@ -140,7 +140,8 @@ impl Functions {
         let pair = |(name, value): (&String, &String)| (name.clone(), value.clone());
         let random: [u8; 16] = random_array()?;
         let reference = format!("neo-secret-ref:{}:", HEXLOWER.encode(&random));
-        let rules = Rules::new(function.egress.iter().cloned().collect(), reference.clone());
+        let hosts = function.egress.iter().cloned().collect();
+        let rules = Rules::new(run.grant().account(), hosts, reference.clone());
         let job = Job {
             key: CodeKey {
                 account: run.grant().account(),
@@ -179,13 +180,16 @@ impl Functions {
         }
     }
 
-    /// Records an end without waiting for the disk, unless much waits for it already: a crash may
-    /// lose the last records, and never an event of the audit log.
+    /// Records an end without waiting for the disk, unless much of this account's, or of all, waits
+    /// for it already: a crash may lose the last records, and never an event of the audit log.
     pub async fn record_later(&self, recorded: Recorded) {
-        let bytes = recorded.bytes().min(limits::RECORDS_WAITING_BYTES);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        // Never closed.
-        let room = self.records.clone().acquire_many_owned(bytes).await;
+        let kib = u32::try_from(recorded.bytes().div_ceil(1_024)).unwrap_or(u32::MAX);
+        let place = self.records.place(recorded.run.grant().account(), kib, 0);
+        let room = match place {
+            Ok(place) => Some(place.turn().await),
+            // The queue has no end.
+            Err(Busy) => None,
+        };
         drop(self.spawn(async move {
             recorded.write().await;
             drop(room);

@@ -22,8 +22,8 @@ use crate::model::AccountId;
 pub struct Room {
     /// Invocations at a time.
     pub running: usize,
-    /// Memory of those that run, in MiB.
-    pub memory_mib: u64,
+    /// Memory of those that run, in a unit of the owner's choice.
+    pub memory: u64,
     /// Length of the queue, in steps of [`limits::WAITING_STEP_BYTES`].
     pub waiting: usize,
 }
@@ -38,7 +38,7 @@ pub struct Share {
 struct State {
     arrivals: u64,
     running: usize,
-    memory_mib: u64,
+    memory: u64,
     waiting: usize,
     passed: Passed,
     /// Those that run or wait; so the queue bounds this too.
@@ -52,27 +52,27 @@ struct Passed {
     /// Counts who became the first, as one may do again.
     first: u64,
     running: usize,
-    memory_mib: u64,
+    memory: u64,
 }
 
 /// What may be taken.
 #[derive(Clone, Copy)]
 struct Free {
     running: usize,
-    memory_mib: u64,
+    memory: u64,
 }
 
 #[derive(Default)]
 struct Account {
     running: usize,
-    memory_mib: u64,
+    memory: u64,
     waiting: usize,
     waiters: VecDeque<Waiter>,
 }
 
 struct Waiter {
     arrival: u64,
-    memory_mib: u64,
+    memory: u64,
     steps: usize,
     wake: oneshot::Sender<Turn>,
 }
@@ -89,7 +89,7 @@ pub struct Place {
 pub struct Turn {
     share: Arc<Share>,
     account: AccountId,
-    memory_mib: u64,
+    memory: u64,
     /// Where it has passed another: which [`Passed::first`].
     passed: Option<u64>,
 }
@@ -116,7 +116,7 @@ impl Share {
     pub fn place(
         self: &Arc<Self>,
         account: AccountId,
-        memory_mib: u32,
+        memory: u32,
         bytes: usize,
     ) -> Result<Place, Busy> {
         let (wake, turn) = oneshot::channel();
@@ -128,8 +128,8 @@ impl Share {
         let entry = state.accounts.entry(account).or_default();
         let fits = entry.waiting + steps <= free;
         // What could never run would wait for ever.
-        let memory_mib = u64::from(memory_mib).min(self.room.memory_mib);
-        entry.waiters.push_back(Waiter { arrival, memory_mib, steps, wake });
+        let memory = u64::from(memory).min(self.room.memory);
+        entry.waiters.push_back(Waiter { arrival, memory, steps, wake });
         entry.waiting += steps;
         state.waiting += steps;
         let given = self.schedule(&mut state);
@@ -152,30 +152,30 @@ impl Share {
         while state.running < self.room.running {
             let free = Free {
                 running: self.room.running - state.running,
-                memory_mib: self.room.memory_mib.saturating_sub(state.memory_mib),
+                memory: self.room.memory.saturating_sub(state.memory),
             };
-            let Some((first, arrival, memory_mib)) = state.next(free, None) else { break };
-            let (account, passed) = if memory_mib <= free.memory_mib {
+            let Some((first, arrival, memory)) = state.next(free, None) else { break };
+            let (account, passed) = if memory <= free.memory {
                 (first, None)
             } else {
-                let free = state.passed.beside(arrival, memory_mib, self.room, free);
+                let free = state.passed.beside(arrival, memory, self.room, free);
                 let Some((account, ..)) = state.next(free, Some(first)) else { break };
                 (account, Some(state.passed.first))
             };
             let Some(entry) = state.accounts.get_mut(&account) else { break };
             let Some(waiter) = entry.waiters.pop_front() else { break };
-            let Waiter { memory_mib, steps, wake, .. } = waiter;
+            let Waiter { memory, steps, wake, .. } = waiter;
             entry.running += 1;
-            entry.memory_mib += memory_mib;
+            entry.memory += memory;
             entry.waiting -= steps;
             state.running += 1;
-            state.memory_mib += memory_mib;
+            state.memory += memory;
             state.waiting -= steps;
             if passed.is_some() {
                 state.passed.running += 1;
-                state.passed.memory_mib += memory_mib;
+                state.passed.memory += memory;
             }
-            given.push((wake, Turn { share: self.clone(), account, memory_mib, passed }));
+            given.push((wake, Turn { share: self.clone(), account, memory, passed }));
         }
         given
     }
@@ -191,14 +191,14 @@ impl State {
             .filter(|(_, account, waiter)| {
                 account.running == 0
                     || account.running < free.running
-                        && account.memory_mib + waiter.memory_mib <= free.memory_mib
+                        && account.memory + waiter.memory <= free.memory
             })
             .filter(|(id, _, waiter)| {
-                let fits = free.running > 0 && waiter.memory_mib <= free.memory_mib;
+                let fits = free.running > 0 && waiter.memory <= free.memory;
                 behind.is_none_or(|first| **id != first && fits)
             })
             .min_by_key(|(_, account, waiter)| (account.running, waiter.arrival))
-            .map(|(id, _, waiter)| (*id, waiter.arrival, waiter.memory_mib))
+            .map(|(id, _, waiter)| (*id, waiter.arrival, waiter.memory))
     }
 
     fn waits(&self, account: AccountId, arrival: u64) -> bool {
@@ -217,15 +217,15 @@ impl State {
 
 impl Passed {
     /// What of this is free for others than the first, which arrived then and needs so much memory.
-    fn beside(&mut self, arrival: u64, memory_mib: u64, room: Room, free: Free) -> Free {
+    fn beside(&mut self, arrival: u64, memory: u64, room: Room, free: Free) -> Free {
         if self.arrival != Some(arrival) {
             // Who is at work now has passed nobody.
             let (arrival, first) = (Some(arrival), self.first + 1);
-            *self = Self { arrival, first, running: 0, memory_mib: 0 };
+            *self = Self { arrival, first, running: 0, memory: 0 };
         }
         let running = (room.running - 1).saturating_sub(self.running);
-        let beyond = room.memory_mib.saturating_sub(memory_mib).saturating_sub(self.memory_mib);
-        Free { running: running.min(free.running), memory_mib: beyond.min(free.memory_mib) }
+        let beyond = room.memory.saturating_sub(memory).saturating_sub(self.memory);
+        Free { running: running.min(free.running), memory: beyond.min(free.memory) }
     }
 }
 
@@ -271,13 +271,13 @@ impl Drop for Turn {
             let state = &mut *state;
             if let Some(entry) = state.accounts.get_mut(&self.account) {
                 entry.running -= 1;
-                entry.memory_mib -= self.memory_mib;
+                entry.memory -= self.memory;
                 state.running -= 1;
-                state.memory_mib -= self.memory_mib;
+                state.memory -= self.memory;
             }
             if self.passed == Some(state.passed.first) {
                 state.passed.running -= 1;
-                state.passed.memory_mib -= self.memory_mib;
+                state.passed.memory -= self.memory;
             }
             state.tidy(self.account);
             self.share.schedule(state)

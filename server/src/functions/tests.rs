@@ -26,7 +26,7 @@ fn program() -> Option<PathBuf> {
 }
 
 const LIMITS: FunctionLimits = FunctionLimits {
-    room: Room { running: 8, memory_mib: 4_096, waiting: 64 },
+    room: Room { running: 8, memory: 4_096, waiting: 64 },
     loaded_workers: 4,
     warm_workers: 0,
 };

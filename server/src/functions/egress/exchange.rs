@@ -9,16 +9,17 @@ use hyper::header::LOCATION;
 use hyper::http::response::Parts;
 use hyper::{Request, StatusCode};
 use neo_secrets_worker_protocol::{Header, limits as protocol};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::UseOnlySecrets;
 use super::mask::Masks;
 use super::network::Connector;
 use super::outgoing::Outgoing;
+use super::pieces::Pieces;
 use super::refusal::Refusal;
 use super::target::Target;
 use crate::limits;
+use crate::model::AccountId;
 
 /// A response whose body has not been read.
 pub(super) struct Response {
@@ -41,7 +42,7 @@ pub(super) struct Whole {
 /// Sends a request. The connection stands, and the host has shown its certificate, before a value is
 /// taken from the store.
 pub(super) async fn send(
-    connector: &Connector,
+    (connector, account): (&Connector, AccountId),
     target: &Target,
     outgoing: &Outgoing,
     secrets: &impl UseOnlySecrets,
@@ -50,7 +51,7 @@ pub(super) async fn send(
     let mut request = Request::new(Full::new(outgoing.body()));
     *request.method_mut() = outgoing.method().clone();
     *request.uri_mut() = target.path_and_query()?;
-    let stream = connector.connect(target.host()).await?;
+    let stream = connector.connect(account, target.host()).await?;
     let broken = |error: hyper::Error| refusal(&error, &host);
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(protocol::HEADERS.max)
@@ -100,7 +101,11 @@ impl Response {
     }
 
     /// Reads the body.
-    pub(super) async fn whole(self, room: &Arc<Semaphore>) -> Result<Whole, Refusal> {
+    pub(super) async fn whole(
+        self,
+        pieces: &Arc<Pieces>,
+        account: AccountId,
+    ) -> Result<Whole, Refusal> {
         let Self { head, body, host, masks, _connection } = self;
         let mut headers = Vec::with_capacity(head.headers.len());
         for (name, value) in &head.headers {
@@ -110,20 +115,24 @@ impl Response {
             }
             headers.push(Header { name, value });
         }
-        let body = read(body, &host, room).await?;
+        let body = read(body, &host, (pieces, account)).await?;
         let status_text = status_text(&head, &masks);
         let body = if masks.is_empty() { body } else { masks.apply(body) };
         Ok(Whole { status: head.status.as_u16(), status_text, headers, body })
     }
 }
 
-async fn read(mut body: Incoming, host: &str, room: &Arc<Semaphore>) -> Result<Vec<u8>, Refusal> {
+async fn read(
+    mut body: Incoming,
+    host: &str,
+    (pieces, account): (&Arc<Pieces>, AccountId),
+) -> Result<Vec<u8>, Refusal> {
     let max = protocol::BODY.max;
     if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
         return Err(Refusal::Body);
     }
     let mut whole = Vec::new();
-    let mut places: Option<OwnedSemaphorePermit> = None;
+    let mut held = pieces.none(account);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| refusal(&error, host))?;
         let Ok(data): Result<Bytes, _> = frame.into_data() else { continue };
@@ -132,16 +141,7 @@ async fn read(mut body: Incoming, host: &str, room: &Arc<Semaphore>) -> Result<V
         }
         whole.extend_from_slice(&data);
         // The first piece is free: most answers are no larger, and none of them waits for others.
-        let pieces = whole.len() / limits::EGRESS_PIECE_BYTES;
-        let held = places.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(pieces.saturating_sub(held)).unwrap_or(u32::MAX);
-        if more > 0 {
-            let more = Arc::clone(room).try_acquire_many_owned(more).map_err(|_| Refusal::Busy)?;
-            match &mut places {
-                Some(places) => places.merge(more),
-                None => places = Some(more),
-            }
-        }
+        held.grow(whole.len() / limits::EGRESS_PIECE_BYTES).map_err(|_| Refusal::Busy)?;
     }
     Ok(whole)
 }

@@ -21,8 +21,9 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::PublicAddress;
 use super::refusal::Refusal;
+use crate::functions::share::{Room, Share};
 use crate::limits;
-use crate::model::HostName;
+use crate::model::{AccountId, HostName};
 
 /// The port of every connection.
 const PORT: u16 = 443;
@@ -97,7 +98,11 @@ impl Dialer for Tcp {
 pub(super) struct Connector {
     network: Network,
     tls: TlsConnector,
+    lookups: Arc<Share>,
+    pub(super) lookup_timeout: Duration,
 }
+
+const LOOKUPS: Room = Room { running: limits::EGRESS_LOOKUPS, memory: 0, waiting: usize::MAX };
 
 impl Connector {
     pub(super) fn new(network: Network) -> Result<Self, rustls::Error> {
@@ -107,18 +112,21 @@ impl Connector {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Self { network, tls: TlsConnector::from(Arc::new(config)) })
+        let tls = TlsConnector::from(Arc::new(config));
+        let lookup_timeout = limits::EGRESS_LOOKUP_TIMEOUT;
+        Ok(Self { network, tls, lookups: Share::new(LOOKUPS), lookup_timeout })
     }
 
     /// A TLS connection to a host whose certificate names it.
     pub(super) async fn connect(
         &self,
+        account: AccountId,
         host: &HostName,
     ) -> Result<TokioIo<TlsStream<Box<dyn Bytes>>>, Refusal> {
         let text = || host.as_str().to_owned();
         let failed = |why| Refusal::Tls { host: text(), why };
         let name = ServerName::try_from(text()).map_err(|_| failed("its name is none"))?;
-        let stream = self.dial(host).await?;
+        let stream = self.dial(account, host).await?;
         let secured = self.tls.connect(name, stream).await;
         secured.map(TokioIo::new).map_err(|error| failed(reason(&error)))
     }
@@ -126,10 +134,10 @@ impl Connector {
     /// All addresses are checked before one is dialed, and where one is not public none is: a host
     /// that has both is a mistake or an attack, and no public API's. Then each is tried in turn, a
     /// few, since one of them may be of a network that this machine does not have.
-    async fn dial(&self, host: &HostName) -> Result<Box<dyn Bytes>, Refusal> {
+    async fn dial(&self, account: AccountId, host: &HostName) -> Result<Box<dyn Bytes>, Refusal> {
         let text = || host.as_str().to_owned();
-        let found = self.network.resolver.resolve(host).await;
-        let found = found.unwrap_or_default();
+        let found = timeout(self.lookup_timeout, self.look_up(account, host)).await;
+        let found = found.map_err(|_| Refusal::Lookup { host: text() })?;
         let public: Option<Vec<_>> = found.into_iter().map(PublicAddress::check).collect();
         let public = public.ok_or_else(|| Refusal::NotPublic { host: text() })?;
         if public.is_empty() {
@@ -142,6 +150,21 @@ impl Connector {
             }
         }
         Err(Refusal::Connect { host: text() })
+    }
+
+    /// Looks a name up in the account's turn. The turn is over when the lookup is: one that nobody
+    /// waits for any more still has its thread.
+    async fn look_up(&self, account: AccountId, host: &HostName) -> Vec<IpAddr> {
+        // The queue has no end; the invocations' bounds are its own.
+        let Ok(place) = self.lookups.place(account, 0, 0) else { return Vec::new() };
+        let turn = place.turn().await;
+        let (resolver, host) = (self.network.resolver.clone(), host.clone());
+        let found = tokio::spawn(async move {
+            let _until_it_ends = turn;
+            resolver.resolve(&host).await.unwrap_or_default()
+        });
+        // A panic is told where it happened.
+        found.await.unwrap_or_default()
     }
 }
 

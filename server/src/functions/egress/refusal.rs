@@ -81,6 +81,12 @@ pub enum Refusal {
         /// The host.
         host: String,
     },
+    /// Its name servers, or those of others, are slow.
+    #[error("the host {host} could not be looked up within {} s", limits::EGRESS_LOOKUP_TIMEOUT.as_secs())]
+    Lookup {
+        /// The host.
+        host: String,
+    },
     /// One of the host's addresses is not public.
     #[error("the host {host} has an address that functions may not reach")]
     NotPublic {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ROOM: Room = Room { running: 8, memory_mib: 1_000, waiting: 12 };
+const ROOM: Room = Room { running: 8, memory: 1_000, waiting: 12 };
 
 fn account(number: u8) -> AccountId {
     AccountId::from_bytes([number; 18])
@@ -59,8 +59,8 @@ fn who_has_the_least_at_work_is_next() {
     assert!(share.lock().accounts.is_empty(), "who has left is forgotten");
 }
 
-fn place(share: &Arc<Share>, number: u8, memory_mib: u32) -> Place {
-    share.place(account(number), memory_mib, 0).unwrap()
+fn place(share: &Arc<Share>, number: u8, memory: u32) -> Place {
+    share.place(account(number), memory, 0).unwrap()
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn nobody_starves() {
         let state = share.lock();
         let Some(arrival) = state.passed.arrival else { continue };
         let behind = turns.iter().filter(|turn| turn.passed == Some(state.passed.first));
-        let memory = behind.clone().map(|turn| turn.memory_mib).sum();
-        assert_eq!((state.passed.running, state.passed.memory_mib), (behind.count(), memory));
+        let memory = behind.clone().map(|turn| turn.memory).sum();
+        assert_eq!((state.passed.running, state.passed.memory), (behind.count(), memory));
         passed += state.passed.running;
         let waits = places.iter().any(|place| place.arrival == arrival);
         assert!(!waits || state.passed.running < turns.len(), "only those that came later run");

@@ -152,16 +152,18 @@ async fn large_answers_share_their_room_and_small_ones_need_none() {
     });
     let egress = world.egress();
     let rules = world.rules();
-    let all =
-        Arc::clone(&egress.room).try_acquire_many_owned(limits::EGRESS_PIECES.try_into().unwrap());
-    let held = all.unwrap();
+    let other = world.rules_of(AccountId::from_bytes([2; 18]));
+    let mut held = egress.pieces.none(ACCOUNT);
+    held.grow(limits::EGRESS_PIECES / 2).unwrap();
     let fetch =
         |path: &str| egress.fetch(&rules, &Nobody, get(&format!("https://api.test/{path}")));
     assert_eq!(fetch("large").await.unwrap_err(), refused(Refusal::Busy));
     assert!(fetch("small").await.is_ok());
+    let others = egress.fetch(&other, &Nobody, get("https://api.test/large"));
+    assert!(others.await.is_ok(), "an account may not take what another needs");
     drop(held);
     assert!(fetch("large").await.is_ok());
-    assert_eq!(egress.room.available_permits(), limits::EGRESS_PIECES);
+    assert!(egress.pieces.none(ACCOUNT).grow(limits::EGRESS_PIECES).is_ok(), "all is free again");
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ async fn no_request_becomes_two() {
 #[tokio::test]
 async fn a_host_that_is_not_listed_is_not_even_looked_up() {
     let world = World::with(hello);
-    let rules = Rules::new(vec![host("other.test")], REFERENCE.to_owned());
+    let rules = Rules::new(ACCOUNT, vec![host("other.test")], REFERENCE.to_owned());
     let failure =
         world.egress().fetch(&rules, &Nobody, get("https://api.test/")).await.unwrap_err();
     assert_eq!(failure.0, "api.test is not in the function's egress list");

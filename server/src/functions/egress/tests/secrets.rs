@@ -194,7 +194,7 @@ async fn an_answer_that_repeats_the_value_is_masked() {
 #[tokio::test]
 async fn without_a_reference_nothing_is_a_placeholder() {
     let world = World::with(hello);
-    let rules = Rules::new(vec![host("api.test")], String::new());
+    let rules = Rules::new(ACCOUNT, vec![host("api.test")], String::new());
     let request = with(&[("x-key", "key")]);
     assert_eq!(world.egress().fetch(&rules, &Nobody, request).await.unwrap().status, 200);
 }

@@ -154,7 +154,12 @@ impl World {
     }
 
     pub(super) fn rules(&self) -> Rules {
-        Rules::new(self.names.keys().map(|name| host(name)).collect(), REFERENCE.to_owned())
+        self.rules_of(super::ACCOUNT)
+    }
+
+    pub(super) fn rules_of(&self, account: AccountId) -> Rules {
+        let hosts = self.names.keys().map(|name| host(name)).collect();
+        Rules::new(account, hosts, REFERENCE.to_owned())
     }
 
     /// The requests that were sent.
