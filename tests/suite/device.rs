@@ -7,6 +7,7 @@ use std::process::Command;
 
 use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, chip, program};
 use neo_secrets_tests::device;
+use serde_json::{Value, json};
 use snp_simulator::{Chip, Machine, Product};
 use time::OffsetDateTime;
 
@@ -154,6 +155,78 @@ fn first_bytes(host: &Host) -> [u8; 16] {
     let mut bytes = [0; 16];
     host.change_disk(|disk| disk.read_exact(&mut bytes)).unwrap();
     bytes
+}
+
+/// What code gets of a secret, and what it hears of hosts that it may not reach, one of which has
+/// an address of this machine.
+const CODE: &str = "async function main({ secrets }) {
+  const tried = (host) => fetch(`https://${host}/`).then(() => 'reached', (error) => error.message);
+  return {
+    length: (await secrets.get('kept')).length,
+    local: await tried('local.example'),
+    unlisted: await tried('other.example'),
+  };
+}";
+
+/// Workers start after the filter stands, and inherit it; lookups run under it.
+#[test]
+fn functions_run_under_the_filter() {
+    let Some(host) = Host::new("functions_run_under_the_filter") else { return };
+    // The resolver compares the name with its dot at the end.
+    fs::write(host.home.path("hosts"), "127.0.0.1 local.example. local.example\n").unwrap();
+    fs::write(host.home.path("asked"), "").unwrap();
+    let server = host.command("none", "path", "disk");
+    let mut command = Command::new(server.get_program());
+    let (device, server): (Vec<_>, Vec<_>) =
+        server.get_args().enumerate().partition(|(at, _)| *at < 4);
+    command.args(device.into_iter().map(|(_, argument)| argument));
+    // In the mount namespace that the device is in, and no other.
+    command.args(["sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
+    command.arg(host.home.path("hosts"));
+    command.args(server.into_iter().map(|(_, argument)| argument));
+    let instance = host.home.start_command(command);
+    assert!(instance.state().contains("unclaimed"), "{}", host.home.log());
+    let key = instance.claim().admin;
+    let mut connection = instance.connect();
+    let mut done = |target: &str, body: Value| {
+        let answer = connection.call("POST", target, &key, Some(&body));
+        assert!((200..300).contains(&answer.status), "{}\n{}", answer.json(), host.home.log());
+        answer.json()
+    };
+    done("/v1/secrets", json!({"name": "kept", "value": "0123456789"}));
+    let function = json!({
+        "name": "reads", "code": CODE, "secrets": ["kept"], "egress": ["local.example"]
+    });
+    let id = done("/v1/functions", function)["id"].as_str().unwrap().to_owned();
+    let expected = json!({
+        "length": 10,
+        "local": "the host local.example has an address that functions may not reach",
+        "unlisted": "other.example is not in the function's egress list",
+    });
+    // The first worker is cold, the second one has seen the code.
+    for _ in 0..2 {
+        assert_eq!(done(&format!("/v1/functions/{id}/invoke"), json!({}))["result"], expected);
+    }
+    let server = instance.process_id();
+    let workers: Vec<_> = children(server)
+        .into_iter()
+        .filter(|status| status.starts_with("Name:\tneo-secrets-wor\n"))
+        .collect();
+    assert!(!workers.is_empty());
+    for status in workers {
+        // The server's and its own.
+        assert!(status.contains("Seccomp_filters:\t2\n"), "{status}");
+    }
+    assert!(!host.home.log().contains("no function runs"), "{}", host.home.log());
+    assert!(instance.terminate().success());
+}
+
+/// The status of each process that this one has started.
+fn children(parent: u32) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let status = |process: fs::DirEntry| fs::read_to_string(process.path().join("status")).ok();
+    let of_parent = format!("\nPPid:\t{parent}\n");
+    processes.filter_map(status).filter(|status| status.contains(&of_parent)).collect()
 }
 
 #[test]
