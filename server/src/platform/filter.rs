@@ -1,5 +1,9 @@
 //! The system call filter that is put around the whole process once the keys are made
 //! (design of the sealing key): whoever takes the server over later can have reports, and no keys.
+//!
+//! It refuses these two requests and the calls of other ABIs that could go around it, and nothing
+//! else: what starts functions' workers and looks names up goes on. Workers inherit it, and put their
+//! own above it.
 
 use std::io;
 
