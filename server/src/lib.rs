@@ -11,6 +11,7 @@ pub mod audit;
 pub mod config;
 mod connection;
 mod data;
+mod descriptors;
 mod disk;
 mod evidence;
 mod files;

@@ -79,9 +79,22 @@ pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a closing connection may take to close.
 pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Files that the process has open beside its connections: the store, the device, endorsements, the
-/// reactors.
+/// Connections that must find room, as few as may be configured.
+pub const CONNECTIONS_MIN: u64 = 16;
+/// Files that the process has open beside what is counted: the store, the device, endorsements, the
+/// listener, the reactors of the boot and of functions.
 pub const OTHER_FILES: u64 = 64;
+/// Files of the API's reactor of each processor: its event queue, twice, what wakes it, its signals;
+/// and connections beyond the limit, which is rounded up for each and looked at after accepting.
+pub const REACTOR_FILES: u64 = 8;
+/// Files of a function's worker: its socket and its process. While it starts, also the socket's other
+/// end, its standard output, both ends of its standard error, and of what tells that it has begun.
+pub const WORKER_FILES: u64 = 8;
+/// Files of a fetch: a connection, and the one before a redirect, which may not be closed yet.
+pub const FETCH_FILES: u64 = 2;
+/// Files of a lookup: a socket for each of [`NAME_SERVERS`], and a file of the system's or a
+/// connection for what is too long.
+pub const LOOKUP_FILES: u64 = 4;
 /// TLS handshakes at a time, for each worker; more wait. Each has some 20 KiB of buffers.
 pub const HANDSHAKES: usize = 512;
 /// TLS handshakes at a time of one peer, over all workers; more wait. It takes four peers to fill a

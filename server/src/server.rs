@@ -19,7 +19,6 @@ use actix_tls::accept::rustls_0_23::{Acceptor, AcceptorService, TlsStream};
 use actix_web::dev::{self, AppConfig, ServerHandle};
 use actix_web::{App, web};
 use neo_secrets_attestation::evidence::{ClaimTextError, ImageVersion};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot};
@@ -29,6 +28,7 @@ use crate::api::{self, Api, Connection};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Patience, Watched};
 use crate::data::Data;
+use crate::descriptors::{self, TooFewFiles};
 use crate::disk::DiskError;
 use crate::evidence::{EvidenceError, EvidenceQueue};
 use crate::functions::egress::{Egress, Network};
@@ -78,6 +78,9 @@ pub enum RunError {
     /// The store must not be touched.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// Too few files may be open.
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
     /// The system gave no thread, signal or reactor, or the listener failed.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -174,9 +177,11 @@ async fn serve<F: Future<Output = ()>>(
     listening: impl FnOnce(SocketAddr) -> F,
 ) -> Result<(), RunError> {
     let Options { config: path, data, listen } = options;
-    let config = Config::read(&path).map_err(|error| RunError::Config { path, error })?;
+    let mut config = Config::read(&path).map_err(|error| RunError::Config { path, error })?;
     let data = Data::open(&data).map_err(|error| RunError::Data { path: data, error })?;
-    raise_file_limit(config.limits.connections);
+    let function_limits = FunctionLimits::configured(&config.limits);
+    let files = descriptors::own(&function_limits, thread::available_parallelism()?.get());
+    descriptors::reserve(&mut config.limits, files)?;
     let TlsIdentity { server_config, spki_sha256 } = TlsIdentity::generate(&config.names)?;
     let identity = Identity {
         tls_spki_sha256: spki_sha256,
@@ -190,8 +195,7 @@ async fn serve<F: Future<Output = ()>>(
     let evidence = EvidenceQueue::start(move |root| {
         attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)
     })?;
-    let functions =
-        Functions::start(worker_program()?, FunctionLimits::configured(&config.limits))?;
+    let functions = Functions::start(worker_program()?, function_limits)?;
     let egress = Arc::new(Egress::new(network).map_err(TlsError::from)?);
     let api = Api::new(instance.clone(), evidence, functions.clone(), egress, &config);
     let api = web::Data::new(api);
@@ -228,23 +232,6 @@ async fn serve<F: Future<Output = ()>>(
 /// The function worker: it lies beside the program that runs.
 fn worker_program() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("neo-secrets-worker"))
-}
-
-/// Asks the system for as many open files as the configured connections need; it may grant fewer,
-/// and further connections then wait.
-fn raise_file_limit(connections: u64) {
-    let wanted = connections.saturating_add(limits::OTHER_FILES);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let granted = maximum.map_or(wanted, |maximum| wanted.min(maximum));
-    let raised = match current {
-        Some(current) if current < granted => {
-            setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum }).is_ok()
-        }
-        _ => true,
-    };
-    if granted < wanted || !raised {
-        tracing::warn!(wanted, "the system allows fewer open files than connections");
-    }
 }
 
 fn store_limits(config: &Config) -> StoreLimits {
