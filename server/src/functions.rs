@@ -220,6 +220,7 @@ impl Functions {
             match worker.load(code.as_str()).await {
                 Loaded::Ok => Ok(()),
                 Loaded::CompileError(error) => Err(CheckError::Syntax(error)),
+                Loaded::Late => Err(CheckError::Syntax(worker::too_long())),
                 Loaded::Broken => Err(CheckError::Unavailable(Unavailable)),
             }
         });

@@ -208,6 +208,12 @@ pub const FETCHES: usize = 8;
 /// What an invocation may have lying here, each way, before no more of it is taken in: three of the
 /// largest bodies.
 pub const HELD_BYTES: usize = 16 * 1_048_576;
+/// Different values that an invocation is given, which are kept to be masked: twice the secrets that
+/// it may declare and fifty more, for those that are rotated while it runs. Each is looked for in
+/// all that the invocation leaves.
+pub const GIVEN_VALUES: usize = 250;
+/// Bytes of these: each secret that it may declare, with the largest value.
+pub const GIVEN_BYTES: usize = 100 * 65_536;
 /// Lines of an invocation's log: what a record holds, without the one that says that the rest is
 /// left out.
 pub const LOG_LINES: u32 = 999;

@@ -173,9 +173,12 @@ impl<H: Host> Running<'_, H> {
         let (request, message, read) = match answer {
             Answer::Secret(request, name, read) => {
                 let (answer, version) = match read {
-                    SecretRead::Value(value, version) => {
-                        self.mask.add(&value);
+                    SecretRead::Value(value, version) if self.mask.add(&value) => {
                         (SecretAnswer::Value(value), Some(version))
+                    }
+                    SecretRead::Value(..) => {
+                        let why = "the function has been given too many different values";
+                        (SecretAnswer::Failed(Failure(why.to_owned())), None)
                     }
                     SecretRead::Denied => (SecretAnswer::Denied, None),
                     SecretRead::NotFound => (SecretAnswer::NotFound, None),

@@ -8,6 +8,8 @@ use memchr::memmem;
 use neo_secrets_worker_protocol::SecretText;
 use zeroize::Zeroizing;
 
+use crate::limits;
+
 /// What stands in a value's place.
 pub const MASKED: &str = "[masked]";
 /// Shorter values, and pieces of base64, are left: they would be found in what has nothing to do
@@ -48,12 +50,21 @@ const SPELLINGS: [Spelling; 10] = [
 ];
 
 impl Mask {
-    /// From here on, this value is masked too.
-    pub fn add(&mut self, value: &SecretText) {
+    /// From here on, this value is masked too. False: no more are taken, and it is not to be given
+    /// away.
+    #[must_use]
+    pub fn add(&mut self, value: &SecretText) -> bool {
         let known = |it: &SecretText| it.expose() == value.expose();
-        if value.expose().len() >= VALUE_BYTES_MIN && !self.values.iter().any(known) {
-            self.values.push(SecretText::new(value.expose().to_owned()));
+        let length = value.expose().len();
+        if length < VALUE_BYTES_MIN || self.values.iter().any(known) {
+            return true;
         }
+        let bytes: usize = self.values.iter().map(|it| it.expose().len()).sum();
+        if self.values.len() >= limits::GIVEN_VALUES || bytes + length > limits::GIVEN_BYTES {
+            return false;
+        }
+        self.values.push(SecretText::new(value.expose().to_owned()));
+        true
     }
 
     /// Whether there is nothing to mask.
@@ -149,7 +160,7 @@ mod tests {
     fn mask(values: &[&str]) -> Mask {
         let mut mask = Mask::default();
         for value in values {
-            mask.add(&SecretText::new((*value).to_owned()));
+            assert!(mask.add(&SecretText::new((*value).to_owned())));
         }
         mask
     }
@@ -210,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn distinct_values_are_bounded_in_number_and_bytes() {
+        let text = |number: usize, length: usize| {
+            SecretText::new(format!("{number:08}{}", "x".repeat(length - 8)))
+        };
+        let taken = |length| {
+            let mut mask = Mask::default();
+            let taken = (0..1_000).take_while(|number| mask.add(&text(*number, length))).count();
+            assert!(mask.add(&text(0, length)), "what is known is given again");
+            assert!(mask.add(&SecretText::new("abc".to_owned())), "this is never masked");
+            taken
+        };
+        assert_eq!(taken(8), limits::GIVEN_VALUES);
+        assert_eq!(taken(65_536), 100, "all that a function may declare");
+    }
+
+    #[test]
     fn nothing_is_found_across_texts() {
         let mask = mask(&["abcd", "\0\0\0\0", "masked"]);
         let texts = ["", "ab", "cd", "abcdab", "cdabcd", "", "\0\0\0\0abcd", ""];
@@ -244,7 +271,7 @@ mod tests {
             let mut mask = Mask::default();
             let long: Vec<String> = values.into_iter().filter(|it| it.len() >= 4).collect();
             for value in &long {
-                mask.add(&SecretText::new(value.clone()));
+                assert!(mask.add(&SecretText::new(value.clone())));
             }
             let expected: Vec<String> = texts.iter().map(|text| naive(&long, text)).collect();
             proptest::prop_assert_eq!(mask.texts(texts), expected);

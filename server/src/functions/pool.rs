@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Unavailable;
 use super::counters::{Counters, State};
-use super::worker::{Loaded, StartError, Worker};
+use super::worker::{Loaded, StartError, Worker, too_long};
 use crate::limits;
 use crate::model::{AccountId, ContentHash, FunctionCode, FunctionId};
 
@@ -103,6 +103,7 @@ impl Pool {
         match loaded {
             Loaded::Ok => Ok(worker),
             Loaded::CompileError(error) => Err(LoadError::CompileError(error)),
+            Loaded::Late => Err(LoadError::CompileError(too_long())),
             Loaded::Broken => Err(LoadError::Broken),
         }
     }
@@ -200,8 +201,10 @@ impl Pool {
 
     fn watch(self: &Arc<Self>, key: Option<CodeKey>, mut worker: Worker) {
         worker.link.shrink();
-        worker.set(if key.is_some() { State::Loaded } else { State::Warm });
         let is_fresh = worker.is_fresh();
+        if is_fresh {
+            worker.set(if key.is_some() { State::Loaded } else { State::Warm });
+        }
         let (take, mut taken) = oneshot::channel();
         let (number, surplus) = {
             let mut waiting = self.lock();

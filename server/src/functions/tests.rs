@@ -186,6 +186,23 @@ async fn reads_are_named_and_their_values_masked_but_in_the_result() {
 }
 
 #[tokio::test]
+async fn code_that_takes_too_long_to_compile_is_told_so() {
+    // A worker that is ready, and says nothing to code.
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("worker");
+    let ready = "#!/bin/sh\nprintf '\\002\\000\\000\\000\\001\\001' >&0\nexec sleep 60\n";
+    std::fs::write(&program, ready).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let functions = Functions::start(program, LIMITS).unwrap();
+    let code = FunctionCode::parse("async function main() {}".to_owned()).unwrap();
+    let check = functions.check(AccountId::from_bytes([1; 18]), &code).await;
+    let Err(CheckError::Syntax(error)) = check else { panic!("{check:?}") };
+    assert_eq!((error.line, error.column), (1, 1));
+    assert_eq!(error.message, "the code takes too long to compile");
+    functions.end().await;
+}
+
+#[tokio::test]
 async fn what_never_rests_is_ended_and_the_next_one_works() {
     let Some(functions) = start() else { return };
     let host = Known::secret("api-key", "x");

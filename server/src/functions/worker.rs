@@ -47,6 +47,13 @@ pub enum StartError {
     NotReady(String),
 }
 
+/// What is told of code that no worker has loaded in [`protocol::LOAD_TIMEOUT`]: most of its time
+/// went by in the engine, so it is the code's own fault.
+pub fn too_long() -> CompileError {
+    let message = "the code takes too long to compile".to_owned();
+    CompileError { message, line: 1, column: 1 }
+}
+
 /// What a worker made of code.
 #[derive(Debug)]
 pub enum Loaded {
@@ -54,6 +61,8 @@ pub enum Loaded {
     Ok,
     /// It is no JavaScript that it knows.
     CompileError(CompileError),
+    /// It takes too long to say; it is to be ended.
+    Late,
     /// It has gone, or broke the order; it is to be ended.
     Broken,
 }
@@ -112,7 +121,8 @@ impl Worker {
                 note_broken(&error, "loading");
                 Loaded::Broken
             }
-            Ok(Ok(_)) | Err(_) => Loaded::Broken,
+            Ok(Ok(_)) => Loaded::Broken,
+            Err(_) => Loaded::Late,
         }
     }
 
