@@ -83,6 +83,8 @@ configured_limits! {
     audit_events_per_account: 1_000_000 in 1..=1_000_000_000,
     /// Functions of one account.
     functions_per_account: 1_000 in 0..=1_000_000,
+    /// Bytes of the records of executions that are kept of one account.
+    execution_bytes_per_account: 67_108_864 in 4_194_304..=1_073_741_824,
     /// Accounts of the instance.
     accounts: 10_000 in 1..=1_000_000,
     /// Values of one secret that are kept.

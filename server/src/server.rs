@@ -245,6 +245,7 @@ fn store_limits(config: &Config) -> StoreLimits {
             functions: config.limits.functions_per_account,
         },
         accounts: config.limits.accounts,
+        execution_bytes: config.limits.execution_bytes_per_account,
     }
 }
 

@@ -82,6 +82,8 @@ pub struct StoreLimits {
     pub per_account: PerResource<u64>,
     /// Accounts.
     pub accounts: u64,
+    /// Bytes of the records of executions of each account. The oldest go where there are more.
+    pub execution_bytes: u64,
 }
 
 /// The store's public keys.

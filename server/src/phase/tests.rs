@@ -23,8 +23,12 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
         attested: crate::store::tests::config(),
         image_version: ImageVersion::new("0.1.0").unwrap(),
     };
-    let limits =
-        StoreLimits { versions_kept: 10, per_account: PerResource::each(|_| 9), accounts: 1 };
+    let limits = StoreLimits {
+        versions_kept: 10,
+        per_account: PerResource::each(|_| 9),
+        accounts: 1,
+        execution_bytes: 9,
+    };
     let processor = Processor::new(FakePlatform::new([]));
     let instance = Instance::new(processor, identity, Data::open(folder).unwrap(), limits);
     instance.boot().unwrap();

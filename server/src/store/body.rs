@@ -87,7 +87,7 @@ bodies! {
     CodeBody: Code 1,
     FunctionNameBody: FunctionName 1,
     ExecutionBody: Execution 1,
-    FunctionsStateBody: FunctionsState 1,
+    FunctionsStateBody: FunctionsState 2 from 1,
 }
 
 #[derive(Encode, Decode)]
@@ -475,6 +475,18 @@ pub(super) struct FunctionsStateBody {
     /// Functions that there are.
     #[n(0)]
     pub(super) functions: u64,
+    /// What the records of executions take, with their engine keys. Absent, nobody has counted it:
+    /// the next record does.
+    #[n(1)]
+    pub(super) execution_bytes: Option<u64>,
+}
+
+impl FunctionsStateBody {
+    /// A record of an execution of so many bytes has gone. What is counted wrong is no reason to
+    /// keep one, so it is not damage.
+    pub(super) fn subtract(&mut self, bytes: u64) {
+        self.execution_bytes = self.execution_bytes.map(|all| all.saturating_sub(bytes));
+    }
 }
 
 /// One opening of the store: random, and kept by nobody but the records of executions. What has

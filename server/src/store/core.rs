@@ -11,7 +11,7 @@ use crate::model::{AccountId, FunctionId, FunctionName, SecretName};
 use crate::secret::{RandomError, random_array};
 use crate::store::admitted::Admitted;
 use crate::store::body::{Body, ExecutionBody, InstanceBody, Opening};
-use crate::store::engine::{Changes, View};
+use crate::store::engine::{Changes, Stored, View};
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, Address, SYSTEM};
 use crate::store::{Header, StoreLimits};
@@ -183,13 +183,18 @@ impl Access<'_> {
         Ok(self.view.get(address.key())?.is_some())
     }
 
-    /// The engine keys of all executions of a function that are kept, oldest first.
+    /// The records of all executions of a function that are kept, oldest first.
     pub(super) fn executions(
         &self,
         account: AccountId,
         of: FunctionId,
-    ) -> Result<Vec<Vec<u8>>, StoreFailure> {
-        Ok(self.view.keys(&Address::<ExecutionBody>::executions(account, of))?)
+    ) -> Result<Vec<Stored>, StoreFailure> {
+        Ok(self.view.stored(&Address::<ExecutionBody>::executions(account, of))?)
+    }
+
+    /// The records of all executions of an account, in the order of its functions.
+    pub(super) fn all_executions(&self, account: AccountId) -> Result<Vec<Stored>, StoreFailure> {
+        Ok(self.view.stored(&Address::<ExecutionBody>::prefix(account))?)
     }
 
     /// Opens a record's bytes, from a scan.

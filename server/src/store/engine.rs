@@ -216,8 +216,8 @@ pub(super) trait View {
     /// What stands at a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
 
-    /// The keys that begin with `prefix`, in order; for where there are few.
-    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError>;
+    /// What stands at the keys that begin with `prefix`, in order; for where there is little.
+    fn stored(&self, prefix: &[u8]) -> Result<Vec<Stored>, EngineError>;
 
     /// How many accounts were deleted since the file was opened, as this view has it: what was
     /// cached under another number may be of an account that is not there.
@@ -226,6 +226,21 @@ pub(super) trait View {
     /// How many records that decide access were written or removed since the file was opened, as
     /// this view has it: whom a token admits is cached under one such number.
     fn access_changes(&self) -> u64;
+}
+
+/// That something stands at a key.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) key: Vec<u8>,
+    /// Of the key and what stands there.
+    pub(super) bytes: u64,
+}
+
+impl Stored {
+    pub(super) fn new(key: Vec<u8>, value: &[u8]) -> Self {
+        let bytes = u64::try_from(key.len().saturating_add(value.len())).unwrap_or(u64::MAX);
+        Self { key, bytes }
+    }
 }
 
 /// One commit's state. Reading it takes no lock that a writer holds.
@@ -308,8 +323,8 @@ impl View for Snapshot {
         guarded(|| Ok(self.table.get(key)?.map(|value| value.value().to_vec())))
     }
 
-    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError> {
-        guarded(|| keys_of(&self.table, prefix))
+    fn stored(&self, prefix: &[u8]) -> Result<Vec<Stored>, EngineError> {
+        guarded(|| stored_in(&self.table, prefix))
     }
 
     fn deletions(&self) -> u64 {
@@ -386,8 +401,8 @@ impl View for Batch<'_> {
         Ok(self.table.get(key)?.map(|value| value.value().to_vec()))
     }
 
-    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError> {
-        keys_of(&self.table, prefix)
+    fn stored(&self, prefix: &[u8]) -> Result<Vec<Stored>, EngineError> {
+        stored_in(&self.table, prefix)
     }
 
     fn deletions(&self) -> u64 {
@@ -399,19 +414,19 @@ impl View for Batch<'_> {
     }
 }
 
-fn keys_of(
+fn stored_in(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     prefix: &[u8],
-) -> Result<Vec<Vec<u8>>, EngineError> {
-    let mut keys = Vec::new();
+) -> Result<Vec<Stored>, EngineError> {
+    let mut stored = Vec::new();
     for entry in table.range(prefix..)? {
-        let (key, _) = entry?;
+        let (key, value) = entry?;
         if !key.value().starts_with(prefix) {
             break;
         }
-        keys.push(key.value().to_vec());
+        stored.push(Stored::new(key.value().to_vec(), value.value()));
     }
-    Ok(keys)
+    Ok(stored)
 }
 
 /// What one write changes: nothing of it happens before all of it is known.

@@ -9,12 +9,12 @@ use crate::model::{
 };
 use crate::store::api_keys;
 use crate::store::audit::note;
-use crate::store::body::{Body, ExecutionBody};
+use crate::store::body::{Body, ExecutionBody, FunctionsStateBody};
 use crate::store::core::{Access, AccountKeys};
-use crate::store::engine::Changes;
+use crate::store::engine::{Changes, Stored};
 use crate::store::error::{FunctionError, FunctionReadError, StoreFailure};
 use crate::store::functions;
-use crate::store::record::{Address, execution_at};
+use crate::store::record::{Address, execution_at, seal};
 use crate::store::secrets;
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ pub(super) fn begin(
 }
 
 /// Writes an execution's record, where its function still stands; gives back whether it does. The
-/// oldest records beyond those that are kept go.
+/// oldest records beyond those that are kept go: of the function by number, of the account by bytes.
 pub(super) fn put(
     access: &Access<'_>,
     changes: &mut Changes,
@@ -113,22 +113,73 @@ pub(super) fn put(
     if functions::find(access, &account, function)?.is_none() {
         return Ok(false);
     }
+    let mut state = functions::state(access, &account)?;
+    let counted = state.execution_bytes.map_or_else(|| count(access, &account), Ok)?;
+    state.execution_bytes = Some(counted);
     let address = Address::execution(account.id, function, id);
-    let mut keys = access.executions(account.id, function)?;
-    if let Err(place) = keys.binary_search_by(|key| key.as_slice().cmp(address.key())) {
-        keys.insert(place, address.key().to_vec());
+    let mut kept = access.executions(account.id, function)?;
+    let own = match kept.binary_search_by(|it| it.key.as_slice().cmp(address.key())) {
+        Ok(place) => place,
+        Err(place) => {
+            kept.insert(place, Stored { key: address.key().to_vec(), bytes: 0 });
+            place
+        }
+    };
+    // What goes: the function's oldest, and what stood in this one's place.
+    let surplus = kept.len().saturating_sub(EXECUTIONS_KEPT);
+    let mut gone: Vec<Stored> = kept.drain(..surplus).collect();
+    let replaced = own.checked_sub(surplus).filter(|place| *place < kept.len());
+    let is_kept = replaced.is_some();
+    gone.extend(replaced.map(|place| kept.swap_remove(place)));
+    for old in &gone {
+        state.subtract(old.bytes);
+        changes.remove(old.key.clone());
     }
-    let surplus = keys.len().saturating_sub(EXECUTIONS_KEPT);
-    keys.truncate(surplus);
-    let is_kept = !keys.iter().any(|key| key.as_slice() == address.key());
-    keys.into_iter().for_each(|key| changes.remove(key));
     if is_kept {
         let (code_sha256, invoked_by) = (run.code_sha256(), run.grant().key());
         let opening = access.core.opening;
         let body = ExecutionBody { code_sha256, invoked_by, started_at, opening, end };
-        access.put(changes, &*account, &address, &body)?;
+        let record = seal(&access.core.header, &*account, &address, &body)?;
+        let bytes = Stored::new(address.key().to_vec(), &record).bytes;
+        make_room(access, changes, &account, &mut state, (&gone, bytes))?;
+        changes.put(address.key().to_vec(), record);
     }
+    functions::put_state(access, changes, &account, &state)?;
     Ok(true)
+}
+
+/// What the records of all executions of an account take.
+fn count(access: &Access<'_>, account: &AccountKeys) -> Result<u64, StoreFailure> {
+    let all = access.all_executions(account.id)?;
+    Ok(all.iter().fold(0, |sum: u64, it| sum.saturating_add(it.bytes)))
+}
+
+/// Counts a record's bytes, beside those that are `gone` already. Where the account has no room for
+/// them, its oldest records go, whichever function's they are: an eighth at once, since all have to
+/// be looked through.
+fn make_room(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    account: &AccountKeys,
+    state: &mut FunctionsStateBody,
+    (gone, bytes): (&[Stored], u64),
+) -> Result<(), StoreFailure> {
+    let mut sum = state.execution_bytes.unwrap_or_default().saturating_add(bytes);
+    let limit = access.core.limits.execution_bytes;
+    if sum > limit {
+        let mut others = access.all_executions(account.id)?;
+        others.retain(|it| !gone.iter().any(|gone| gone.key == it.key));
+        others.sort_by_key(|it| execution_at(&it.key).map(|id| *id.as_bytes()));
+        for old in others {
+            if sum <= limit - limit / 8 {
+                break;
+            }
+            sum = sum.saturating_sub(old.bytes);
+            changes.remove(old.key);
+        }
+    }
+    state.execution_bytes = Some(sum);
+    Ok(())
 }
 
 /// A page of those that are kept. Only the page is opened.
@@ -139,11 +190,11 @@ pub(super) fn list<R: Right>(
     (limit, offset): (usize, u64),
 ) -> Result<ExecutionPage, FunctionError> {
     let account = standing(access, grant, function)?;
-    let keys = access.executions(account.id, function)?;
+    let stored = access.executions(account.id, function)?;
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-    let page = keys.iter().rev().skip(offset).take(limit);
+    let page = stored.iter().rev().skip(offset).take(limit);
     let items = page
-        .map(|key| {
+        .map(|Stored { key, .. }| {
             let damaged = StoreFailure::Damaged { kind: ExecutionBody::KIND.name() };
             let id = execution_at(key).ok_or(damaged)?;
             let body = access.get(&*account, &Address::execution(account.id, function, id))?;
@@ -151,7 +202,7 @@ pub(super) fn list<R: Right>(
             Ok(body.into_execution((function, id), access.core.opening).summary())
         })
         .collect::<Result<_, StoreFailure>>()?;
-    Ok(ExecutionPage { items, total: u64::try_from(keys.len()).unwrap_or(u64::MAX) })
+    Ok(ExecutionPage { items, total: u64::try_from(stored.len()).unwrap_or(u64::MAX) })
 }
 
 pub(super) fn execution<R: Right>(

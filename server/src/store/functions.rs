@@ -87,20 +87,27 @@ fn code_of(
     }
 }
 
-/// How many functions an account has; a store of before there were functions has none.
-pub(super) fn count(access: &Access<'_>, account: &AccountKeys) -> Result<u64, StoreFailure> {
+/// What an account has of functions; a store of before there were functions has none.
+pub(super) fn state(
+    access: &Access<'_>,
+    account: &AccountKeys,
+) -> Result<FunctionsStateBody, StoreFailure> {
     let state = access.find(account, &Address::functions_state(account.id))?;
-    Ok(state.map_or(0, |state| state.functions))
+    Ok(state.unwrap_or_default())
 }
 
-fn put_count(
+/// How many functions an account has.
+pub(super) fn count(access: &Access<'_>, account: &AccountKeys) -> Result<u64, StoreFailure> {
+    Ok(state(access, account)?.functions)
+}
+
+pub(super) fn put_state(
     access: &Access<'_>,
     changes: &mut Changes,
     account: &AccountKeys,
-    functions: u64,
+    state: &FunctionsStateBody,
 ) -> Result<(), StoreFailure> {
-    let state = FunctionsStateBody { functions };
-    access.put(changes, account, &Address::functions_state(account.id), &state)
+    access.put(changes, account, &Address::functions_state(account.id), state)
 }
 
 fn object(id: FunctionId, name: FunctionName, code_sha256: ContentHash) -> Object {
@@ -217,8 +224,8 @@ pub(super) fn create<R: Right>(
     let address = Address::function_name(account.id, &account.function_hash(&name));
     let mut state = access.get(&*account, &Address::state(account.id))?;
     let limit = state.quota(Resource::Functions, &access.core.limits);
-    let count = count(access, &account)?;
-    if count >= limit {
+    let mut functions = self::state(access, &account)?;
+    if functions.functions >= limit {
         return Err(StoreFailure::QuotaExceeded { resource: Resource::Functions, limit }.into());
     }
     let id = next_id(&mut state, act.now)?;
@@ -243,7 +250,8 @@ pub(super) fn create<R: Right>(
     access.put(changes, &*account, &Address::code(account.id, id), &CodeBody { code })?;
     access.put(changes, &*account, &address, &index)?;
     access.put(changes, &*account, &Address::state(account.id), &state)?;
-    put_count(access, changes, &account, count.saturating_add(1))?;
+    functions.functions = functions.functions.saturating_add(1);
+    put_state(access, changes, &account, &functions)?;
     note(changes, act, Action::FunctionCreate, object(id, body.name.clone(), code_sha256));
     Ok(body.into_function(id))
 }
@@ -374,15 +382,17 @@ pub(super) fn delete<R: Right>(
     let body = find(access, &account, id)?.ok_or(FunctionError::NotFound)?;
     check_name(access, &account, id, &body)?;
     let damaged = StoreFailure::Damaged { kind: FunctionsStateBody::KIND.name() };
-    let count = count(access, &account)?.checked_sub(1).ok_or(damaged)?;
+    let mut state = state(access, &account)?;
+    state.functions = state.functions.checked_sub(1).ok_or(damaged)?;
     for execution in access.executions(account.id, id)? {
-        changes.remove(execution);
+        state.subtract(execution.bytes);
+        changes.remove(execution.key);
     }
     let hash = account.function_hash(&body.name);
     changes.remove(Address::function_name(account.id, &hash).key().to_vec());
     changes.remove(Address::code(account.id, id).key().to_vec());
     changes.remove(Address::function(account.id, id).key().to_vec());
-    put_count(access, changes, &account, count)?;
+    put_state(access, changes, &account, &state)?;
     note(changes, act, Action::FunctionDelete, object(id, body.name, body.code_sha256));
     Ok(())
 }

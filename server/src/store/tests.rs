@@ -6,6 +6,7 @@ mod audit;
 mod crash;
 mod damage;
 pub(crate) mod disk;
+mod execution_room;
 mod executions;
 mod files;
 mod function_damage;
@@ -33,8 +34,12 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use tokio::runtime::Runtime;
 
-pub(crate) const LIMITS: StoreLimits =
-    StoreLimits { versions_kept: 3, per_account: PER_ACCOUNT, accounts: 5 };
+pub(crate) const LIMITS: StoreLimits = StoreLimits {
+    versions_kept: 3,
+    per_account: PER_ACCOUNT,
+    accounts: 5,
+    execution_bytes: 4 << 20,
+};
 const PER_ACCOUNT: PerResource<u64> = PerResource {
     secrets: 1_000,
     value_bytes: 10_000_000,

@@ -6,7 +6,7 @@ use super::super::body::{
     StateBody, TokenBody, ValueBody,
 };
 use super::super::core::{Access, AccountKeys};
-use super::super::engine::Order;
+use super::super::engine::{Order, Stored};
 use super::super::record::{Address, DECOY, Kind, SYSTEM};
 use super::*;
 use crate::model::{AccountId, ID_BYTES};
@@ -151,7 +151,7 @@ fn audit_functions(
 ) -> Result<usize, String> {
     let text = |failure: StoreFailure| failure.to_string();
     let state: StateBody = access.get(account, &Address::state(account.id)).map_err(text)?;
-    let (mut functions, mut executions) = (0, 0);
+    let (mut functions, mut executions, mut bytes) = (0, 0, 0);
     for rest in of_kind(records, account.id, Kind::Function) {
         let function_id = id(rest);
         check(rest <= &state.last_id.0[..], "last id")?;
@@ -167,7 +167,8 @@ fn audit_functions(
         functions += 1;
         let own = access.executions(account.id, function_id).map_err(text)?;
         check(own.len() <= crate::limits::EXECUTIONS_KEPT, "executions")?;
-        for key in &own {
+        bytes += own.iter().map(|it| it.bytes).sum::<u64>();
+        for Stored { key, .. } in &own {
             let execution = super::super::record::execution_at(key).unwrap();
             let address = Address::execution(account.id, function_id, execution);
             let _: ExecutionBody = access.get(account, &address).map_err(text)?;
@@ -177,7 +178,10 @@ fn audit_functions(
     let address = Address::functions_state(account.id);
     let kept = access.find(account, &address).map_err(text)?;
     let is_kept = usize::from(kept.is_some());
-    check(kept.map_or(0, |state| state.functions) == functions as u64, "function counter")?;
+    let kept = kept.unwrap_or_default();
+    check(kept.functions == functions as u64, "function counter")?;
+    check(kept.execution_bytes.is_none_or(|counted| counted == bytes), "execution bytes")?;
+    check(bytes <= access.core.limits.execution_bytes, "room of executions")?;
     Ok(3 * functions + executions + is_kept)
 }
 

@@ -18,7 +18,7 @@ impl Instance {
         self.run_at(by, id, 20)
     }
 
-    fn run_at(&self, by: &Caller, id: FunctionId, seconds: u64) -> FunctionRun {
+    pub(super) fn run_at(&self, by: &Caller, id: FunctionId, seconds: u64) -> FunctionRun {
         let grant = by.grant().unwrap();
         self.store().invocable(grant, id, at(seconds)).ok().unwrap().run
     }
@@ -38,7 +38,7 @@ impl Instance {
         Ok(String::from_utf8(revealed.value.expose().to_vec()).unwrap())
     }
 
-    fn state(&self, run: &FunctionRun) -> Result<ExecutionState, FunctionError> {
+    pub(super) fn state(&self, run: &FunctionRun) -> Result<ExecutionState, FunctionError> {
         let found = self.store().execution(&self.grant(), run.function(), run.execution());
         found.map(|execution| execution.state)
     }

@@ -28,7 +28,7 @@ fn damaged(kind: Kind) -> StoreFailure {
 
 impl Instance {
     /// Opens the store with these records written past it.
-    fn changed(&mut self, changes: &Changes) {
+    pub(super) fn changed(&mut self, changes: &Changes) {
         drop(self.store.take());
         self.disk = with_records(&self.disk, changes);
         self.store = Some(open(&self.disk, &self.chip, self.limits).ok().unwrap());

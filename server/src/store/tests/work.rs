@@ -2,7 +2,7 @@
 //! time that it takes tells nothing, as far as it is ours to decide.
 
 use super::super::core::Access;
-use super::super::engine::{EngineError, View};
+use super::super::engine::{EngineError, Stored, View};
 use super::*;
 use crate::model::Quotas;
 use std::cell::RefCell;
@@ -20,8 +20,8 @@ impl View for Noted<'_> {
         Ok(found)
     }
 
-    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, EngineError> {
-        self.view.keys(prefix)
+    fn stored(&self, prefix: &[u8]) -> Result<Vec<Stored>, EngineError> {
+        self.view.stored(prefix)
     }
 
     fn deletions(&self) -> u64 {
