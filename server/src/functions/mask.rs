@@ -2,6 +2,7 @@
 //! effort: code that wants to can write a value in a way that nothing here knows.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXUPPER};
 use memchr::memmem;
@@ -15,6 +16,10 @@ pub const MASKED: &str = "[masked]";
 /// Shorter values, and pieces of base64, are left: they would be found in what has nothing to do
 /// with them.
 const VALUE_BYTES_MIN: usize = 4;
+/// What ends a text that the worker has cut, which it does before anything is masked here.
+const ELLIPSIS: &str = "…";
+/// A shorter beginning of a spelling is left where a text was cut: it would be found by chance.
+const CUT_BYTES_MIN: usize = 8;
 /// Stands in no UTF-8, and so in no spelling: for what is masked already, and between texts.
 const NOTHING: u8 = 0xff;
 
@@ -106,6 +111,7 @@ impl Mask {
                 }
             }
         }
+        masked.extend(self.cut(&texts, &all));
         if masked.is_empty() {
             return texts;
         }
@@ -123,6 +129,53 @@ impl Mask {
         });
         each.collect()
     }
+}
+
+impl Mask {
+    /// Where a text was cut within a spelling: what is left of it, at the text's end. `all` has the
+    /// texts, without what is masked already.
+    fn cut(&self, texts: &[String], all: &[u8]) -> Vec<Range<usize>> {
+        let mut cut = Vec::new();
+        let mut begin = 0;
+        for text in texts {
+            let (from, length) = (begin, text.len());
+            begin += length + 1;
+            let Some(end) = text.strip_suffix(ELLIPSIS).map(|text| from + text.len()) else {
+                continue;
+            };
+            let left = all.get(from..end).unwrap_or_default();
+            let spellings = self.values.iter().flat_map(|it| SPELLINGS.map(|how| how.of(it)));
+            let longest = spellings.map(|spelling| begun(left, &spelling)).max().unwrap_or(0);
+            if longest >= CUT_BYTES_MIN {
+                cut.push(end - longest..end);
+            }
+        }
+        cut
+    }
+}
+
+/// How many of the spelling's first bytes are the text's last ones, without being all of it: by Knuth,
+/// Morris and Pratt, so that no text takes longer than its length.
+fn begun(text: &[u8], spelling: &[u8]) -> usize {
+    let length = text.len().min(spelling.len().saturating_sub(1));
+    let begin = spelling.get(..length).unwrap_or_default();
+    // Of each beginning, how long its longest end is that is a beginning too.
+    let mut shorter = Vec::with_capacity(length);
+    let next = |shorter: &[usize], mut matched: usize, byte: &u8| loop {
+        if begin.get(matched) == Some(byte) {
+            return matched + 1;
+        }
+        match matched.checked_sub(1).and_then(|last| shorter.get(last)) {
+            Some(less) => matched = *less,
+            None => return 0,
+        }
+    };
+    for byte in begin {
+        let matched = shorter.last().map_or(0, |last| next(&shorter, *last, byte));
+        shorter.push(matched);
+    }
+    let end = text.get(text.len() - length..).unwrap_or_default();
+    end.iter().fold(0, |matched, byte| next(&shorter, matched, byte))
 }
 
 impl Spelling {
@@ -218,6 +271,37 @@ mod tests {
         assert_eq!(mask.text("é€é€é".into()), format!("{MASKED}{MASKED}é"));
         assert_eq!(mask.text("ab\u{10FFFF}cd".into()), "ab\u{10FFFF}cd");
         assert_eq!(Mask::default().text("abcd".into()), "abcd");
+    }
+
+    #[test]
+    fn a_value_is_masked_where_its_text_was_cut() {
+        let mask = mask(&["s3cr3t-value-of-some-length", "s3cr3t-välue", "aaaaaaaaab"]);
+        for (cut, masked) in [
+            ("x s3cr3t-value-of…", "x [masked]…"),
+            ("x s3cr3t-v…", "x [masked]…"),
+            // The ellipsis is the worker's, and seven bytes are a coincidence.
+            ("x s3cr3t-value-of", "x s3cr3t-value-of"),
+            ("x s3cr3t-…", "x s3cr3t-…"),
+            ("x s3cr3t-vä…", "x [masked]…"),
+            ("s3cr3t-value-of-some-length s3cr3t-välues3cr3t-va…", "[masked] [masked][masked]…"),
+            ("aaaaaaaaaaaaaaa…", "aaaaaa[masked]…"),
+            ("…", "…"),
+        ] {
+            assert_eq!(mask.text(cut.to_owned()), masked, "{cut}");
+        }
+        let hex = HEXLOWER.encode(b"s3cr3t-value-of-some-length");
+        let base64 = BASE64.encode(b"u:s3cr3t-value-of-some-length");
+        let texts = vec![format!("{}…", &hex[..31]), "…".to_owned(), format!("{}…", &base64[..20])];
+        assert_eq!(mask.texts(texts), ["[masked]…", "…", "dTp[masked]…"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_begun_is_the_longest(text in "[ab]{0,12}", spelling in "[ab]{0,12}") {
+            let (text, spelling) = (text.as_bytes(), spelling.as_bytes());
+            let longest = (0..spelling.len()).rev().find(|n| text.ends_with(&spelling[..*n]));
+            proptest::prop_assert_eq!(begun(text, spelling), longest.unwrap_or(0));
+        }
     }
 
     #[test]
