@@ -323,15 +323,39 @@ fn a_killed_worker_costs_one_invocation() {
     let scrape = metrics(&appliance, &claimed.owner);
     let lost = "neo_secrets_function_invocations_total{outcome=\"worker-lost\"} 1\n";
     assert!(scrape.contains(lost), "{scrape}");
-    // No worker outlives the server, however that ends.
+    // No worker outlives the server, however that ends: neither one that waits nor one whose code
+    // never rests.
+    let endless = json!({"params": 1, "async": true});
+    c.done("POST", &format!("{function}/invoke"), endless);
+    let metric = "neo_secrets_function_invocations_running 1\n";
+    while !metrics(&appliance, &claimed.owner).contains(metric) {}
+    while workers(&appliance).len() < 2 {}
     let left = workers(&appliance);
-    assert!(!left.is_empty());
     appliance.kill();
     let gone = |id: &Pid| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", id.as_raw_nonzero()));
         stat.is_ok_and(|stat| !stat.contains(") Z"))
     };
     while left.iter().any(gone) {}
+}
+
+#[test]
+fn idle_functions_keep_no_workers() {
+    let limits = "[limits]\nloaded_workers = 3\nwarm_workers = 1\n";
+    let home = Home::new(&chip(Product::Genoa), &format!("{CONFIG}{limits}"));
+    let appliance = home.start();
+    let claimed = appliance.claim();
+    let mut c = Caller::new(&appliance, &claimed.admin);
+    for index in 0..100 {
+        let code = format!("async function main() {{ return {index}; }}");
+        let function = c.deploy(&format!("idle-{index}"), &code, json!({}));
+        assert_eq!(c.result(&function, Value::Null), index);
+    }
+    // Those that go do so beside the calls.
+    while workers(&appliance).len() > 4 {}
+    let scrape = metrics(&appliance, &claimed.owner);
+    let loaded = "neo_secrets_function_workers{state=\"loaded\"} 3\n";
+    assert!(scrape.contains(loaded), "{scrape}");
 }
 
 fn metrics(appliance: &Appliance<'_>, owner: &str) -> String {
