@@ -1,4 +1,4 @@
-//! Functions end to end, over TLS on this machine: a warm invocation that reads one secret, two
+//! Functions end to end, over TLS on this machine: a warm invocation that reads one secret, some
 //! callers at once, and code that no worker has seen. `scripts/bench functions`. Figures are of one
 //! run, on a machine that may have other work.
 #![allow(clippy::unwrap_used)]
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use snp_simulator::Product;
 
 /// Twice as many places as callers: an account that is alone has half of them.
-const LIMITS: &str = "[limits]\nconcurrent_invocations = 4\n";
+const LIMITS: &str = "[limits]\nconcurrent_invocations = 16\n";
 const CODE: &str = "async function main(context) {
   const key = await context.secrets.get('api-key');
   return { length: key.length };
 }";
 const WARM: usize = 2_000;
 const COLD: usize = 20;
-const CALLERS: usize = 2;
-const FOR: Duration = Duration::from_secs(5);
+const CALLERS: [usize; 3] = [2, 4, 8];
+const FOR: Duration = Duration::from_secs(4);
 
 fn invoke(connection: &mut Connection, path: &str, key: &str) -> Duration {
     let begun = Instant::now();
@@ -73,6 +73,24 @@ fn histogram_median(lines: &[(String, f64)]) -> Option<Duration> {
     None
 }
 
+/// Invocations a second, of so many callers who each wait for the answer.
+fn rate(appliance: &Appliance<'_>, path: &str, key: &str, callers: usize) -> f64 {
+    let call = || {
+        let mut connection = appliance.connect();
+        let (begun, mut count) = (Instant::now(), 0_u32);
+        while begun.elapsed() < FOR {
+            invoke(&mut connection, path, key);
+            count += 1;
+        }
+        count
+    };
+    let done: u32 = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..callers).map(|_| scope.spawn(call)).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+    });
+    f64::from(done) / FOR.as_secs_f64()
+}
+
 fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
@@ -94,20 +112,7 @@ fn main() {
                  {route=\"/v1/functions/{id}/invoke\"";
     let server = histogram_median(&numbers(&appliance, &claimed.owner, route));
 
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| {
-            let (mut connection, path, key) = (appliance.connect(), path.clone(), key.clone());
-            std::thread::spawn(move || {
-                let (begun, mut count) = (Instant::now(), 0_u32);
-                while begun.elapsed() < FOR {
-                    invoke(&mut connection, &path, &key);
-                    count += 1;
-                }
-                count
-            })
-        })
-        .collect();
-    let done: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+    let rates = CALLERS.map(|callers| (callers, rate(&appliance, &path, key, callers)));
 
     let cold = |number: usize| {
         let code = format!("{CODE}\n// {number}");
@@ -123,7 +128,9 @@ fn main() {
     println!("  caller   p50 {}", milliseconds(quantile(&mut warm, 0.5)));
     println!("           p99 {}", milliseconds(quantile(&mut warm, 0.99)));
     println!("  server   p50 {} (between two bounds of its histogram)", told(server));
-    println!("{CALLERS} callers:   {:.0} a second", f64::from(done) / FOR.as_secs_f64());
+    for (callers, rate) in rates {
+        println!("{callers} callers:   {rate:.0} a second");
+    }
     println!("code that no worker has seen:");
     println!("  caller   p50 {}", milliseconds(quantile(&mut cold, 0.5)));
     println!("  a worker starts in {} (p50, likewise)", told(start));
