@@ -1,8 +1,13 @@
 //! Evidence for many callers from one firmware call: whoever asks while a report is made waits for
-//! the next one, and that one answers all who wait.
+//! the next one, and that one answers all who wait. Where reports follow each other, the next one
+//! waits a little for those who have just been answered to ask again: a processor that makes few
+//! reports a second holds up the call for as long anyway.
+
+mod pace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use neo_secrets_attestation::binding::{Leaf, Root, Tree};
 use neo_secrets_attestation::evidence::BatchBody;
@@ -10,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::limits;
 use crate::metrics::Histogram;
+use pace::Pace;
 
 /// Bounds of batches, up to the largest.
 const SIZES: &[u64] = &[1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536];
@@ -101,14 +107,22 @@ fn make_batches(
     mut attest: impl FnMut(&Root) -> Result<BatchBody, EvidenceError>,
     sizes: &Histogram<u64>,
 ) {
-    let mut waiters = Vec::new();
+    let (mut waiters, mut pace) = (Vec::new(), Pace::default());
     while receiver.blocking_recv_many(&mut waiters, limits::BATCH_LEAVES) > 0 {
+        let asked = Instant::now();
+        std::thread::sleep(pace.gathering(asked));
+        while waiters.len() < limits::BATCH_LEAVES
+            && let Ok(waiter) = receiver.try_recv()
+        {
+            waiters.push(waiter);
+        }
         // Who has gone away costs no report.
         waiters.retain(|waiter| !waiter.answer.is_closed());
         let leaves: Vec<Leaf> = waiters.iter().map(|waiter| waiter.leaf).collect();
         let Ok(tree) = Tree::new(&leaves) else { continue };
         // A panic fails this batch, not all that come after it.
         let attested = catch_unwind(AssertUnwindSafe(|| attest(&tree.root())));
+        pace.note(asked, Instant::now());
         match attested.unwrap_or(Err(EvidenceError::NotNow)) {
             Ok(body) => {
                 let batch = Arc::new(Batch { tree, body });

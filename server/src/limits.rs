@@ -182,6 +182,9 @@ pub const EXECUTIONS_KEPT: usize = 100;
 /// How long a write that nobody waits for may wait for others to share its commit: as some commits
 /// take, and less than what a person who looks for its outcome takes.
 pub const WRITE_PATIENCE: Duration = Duration::from_millis(20);
+/// How long a report waits at most for others to ask, where one has just been made: a processor that
+/// makes one report a second has callers wait for no more than two.
+pub const EVIDENCE_GATHERING: Duration = Duration::from_millis(500);
 /// Tokens whose holders are kept in memory: mostly under 500 bytes each.
 pub const TOKENS_CACHED: usize = 4_096;
 /// Accounts whose keys are kept in memory: under 250 bytes each.
