@@ -7,7 +7,7 @@ use crate::keys::TokenHash;
 use crate::model::{AccountId, Issue, KeyId, NAME_CHARS_MAX, SecretName, Timestamp, is_name_byte};
 use crate::secret::{KeyBytes, RandomError};
 use data_encoding::BASE64URL_NOPAD;
-pub use function_run::FunctionRun;
+pub use function_run::{FunctionRun, Terms};
 use std::fmt;
 use std::marker::PhantomData;
 use zeroize::Zeroizing;

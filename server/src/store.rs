@@ -499,8 +499,9 @@ impl Store {
     }
 
     /// Gives the newest value of a secret to a function's code, as [`Store::reveal`] gives one to a
-    /// caller: only when the log durably tells of it, and if key, function, code, declaration and
-    /// version still stand then. `now` is the time of the read.
+    /// caller: only when the log durably tells of it, and if key, function, terms and version still
+    /// stand then. `told` is what the log has told of this run's read of that name before: the same
+    /// value again is no event. `now` is the time of the read.
     ///
     /// # Errors
     /// See [`FunctionReadError`]. `KeyRevoked` also where the key has expired meanwhile.
@@ -508,8 +509,19 @@ impl Store {
         &self,
         act: Act<FunctionRun>,
         name: &SecretName,
+        told: Option<(SecretId, Version)>,
     ) -> Result<Revealed, FunctionReadError> {
-        let revealed = self.read(|access, _| executions::value(access, &act, name))?;
+        let (revealed, is_told) = self.read(|access, _| {
+            let revealed = executions::value(access, &act, name)?;
+            let is_told = told == Some((revealed.id, revealed.version));
+            if is_told {
+                executions::check_run(access, &act.by, act.now)?;
+            }
+            Ok::<_, FunctionReadError>((revealed, is_told))
+        })?;
+        if is_told {
+            return Ok(revealed);
+        }
         let read = (revealed.id, revealed.name.clone(), revealed.version);
         let account = act.by.grant().account();
         let write = move |access: &Access<'_>, changes: &mut Changes| {
@@ -539,12 +551,17 @@ impl Store {
         Ok(opened)
     }
 
-    /// Whether the key that invoked a function still stands: for a run that has waited for its turn.
+    /// What was invoked and has waited for its turn, as it stands now.
     ///
     /// # Errors
-    /// `KeyRevoked` where it was revoked, has expired, or has lost the token that it came with.
-    pub fn check_run(&self, run: &FunctionRun, now: Timestamp) -> Result<(), StoreFailure> {
-        self.read(|access, _| executions::check_run(access, run, now))
+    /// `NotFound` where the function was deleted; `KeyRevoked` where the key that invoked it was
+    /// revoked, has expired, or has lost the token that it came with.
+    pub fn renewed(
+        &self,
+        invocable: Invocable,
+        now: Timestamp,
+    ) -> Result<Invocable, FunctionError> {
+        self.read(|access, _| functions::renewed(access, invocable, now))
     }
 
     /// Records that an execution runs: durably, before this answers.

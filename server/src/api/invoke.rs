@@ -8,13 +8,13 @@ use super::executions::{Item, Record};
 use super::functions::failed;
 use super::request::Call;
 use super::{Answer, now, store_failure};
-use crate::access::Execute;
+use crate::access::{Execute, FunctionRun};
 use crate::functions::{Began, Busy, ExecuteError, Executed, Invocation, Unavailable};
 use crate::model::{
     Execution, ExecutionEnd, ExecutionFault, ExecutionOutcome, ExecutionState, FunctionId, Logs,
 };
 use crate::phase::Serving;
-use crate::store::StoreFailure;
+use crate::store::{FunctionError, StoreFailure};
 
 /// An execution that was begun.
 #[derive(Serialize)]
@@ -58,14 +58,20 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
             started_at: began.at(),
             state: ExecutionState::Running,
         };
-        let invocation = Invocation { serving, egress, invocable, params, origin, began };
         let runs = functions.clone();
         drop(functions.spawn(async move {
             let turn = place.turn().await;
-            let run = &invocation.invocable.run;
-            match invocation.serving.store.check_run(run, now()) {
-                Ok(()) => runs.execute_to_record(turn, invocation).await,
-                Err(failure) => record_refused(&invocation, &failure).await,
+            match serving.store.renewed(invocable, now()) {
+                Ok(invocable) => {
+                    let invocation =
+                        Invocation { serving, egress, invocable, params, origin, began };
+                    runs.execute_to_record(turn, invocation).await;
+                }
+                // It went with its records.
+                Err(FunctionError::NotFound) => {}
+                Err(FunctionError::Store(failure)) => {
+                    record_refused(&serving, run, began, &failure).await;
+                }
             }
         }));
         let answer = Answer::json(
@@ -76,8 +82,8 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
         return Ok(Answer { location, ..answer.about(execution.id) });
     }
     let turn = functions.turn(place).await.map_err(busy)?;
-    let stands = serving.store.check_run(&run, now());
-    stands.map_err(|failure| store_failure(call.serving, &failure))?;
+    let renewed = serving.store.renewed(invocable, now());
+    let invocable = renewed.map_err(|error| failed(&call, &error))?;
     let began = Began::at_this_moment(now());
     let invocation = Invocation { serving, egress, invocable, params, origin, began };
     let runs = functions.clone();
@@ -92,8 +98,7 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Ends in its record what was begun, and whose key does not stand when its turn comes: it never runs.
-async fn record_refused(invocation: &Invocation, failure: &StoreFailure) {
-    let Invocation { serving, invocable, began, .. } = invocation;
+async fn record_refused(serving: &Serving, run: FunctionRun, began: Began, failure: &StoreFailure) {
     let (name, message) = match failure {
         StoreFailure::KeyRevoked => {
             ("KeyRevoked", "The key that invoked the function is not valid any more.")
@@ -107,7 +112,7 @@ async fn record_refused(invocation: &Invocation, failure: &StoreFailure) {
         outcome: ExecutionOutcome::Failed(fault),
         logs: Logs::default(),
     };
-    let ended = serving.store.end_execution(invocable.run.clone(), began.at(), end).await;
+    let ended = serving.store.end_execution(run, began.at(), end).await;
     // Where the account has gone, there is no record; the log tells of what the store lacks.
     if let Err(failure) = ended {
         drop(store_failure(serving, &failure));

@@ -1,8 +1,9 @@
 //! An execution: an invocation for an account, with what it reads, what is recorded of it, and the
 //! receipt for its caller.
 
+use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -22,8 +23,8 @@ use crate::audit::{Act, Origin};
 use crate::limits;
 use crate::model::{
     self, ContentHash, Execution, ExecutionEnd, ExecutionFault, ExecutionOutcome, ExecutionReceipt,
-    ExecutionState, JsonText, LogLevel, Logs, ReceiptSignature, SecretName, SecretReads, Timestamp,
-    Version,
+    ExecutionState, JsonText, LogLevel, Logs, ReceiptSignature, SecretId, SecretName, SecretReads,
+    Timestamp, Version,
 };
 use crate::phase::Serving;
 use crate::secret::{RandomError, random_array};
@@ -83,6 +84,14 @@ struct StoreHost {
     run: FunctionRun,
     origin: Origin,
     began: Began,
+    /// What the audit log has told of this run's reads: the last version of each name.
+    told: Mutex<HashMap<SecretName, (SecretId, Version)>>,
+}
+
+impl StoreHost {
+    fn told(&self) -> MutexGuard<'_, HashMap<SecretName, (SecretId, Version)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Host for StoreHost {
@@ -91,11 +100,17 @@ impl Host for StoreHost {
         let Ok(name) = SecretName::parse(name.to_owned()) else { return SecretRead::Denied };
         let act = Act { by: self.run.clone(), origin: self.origin.clone(), now: self.began.now() };
         let failed = |why: &str| SecretRead::Failed(Failure(why.to_owned()));
-        match self.serving.store.function_read(act, &name).await {
-            Ok(revealed) => match std::str::from_utf8(revealed.value.expose()) {
-                Ok(text) => SecretRead::Value(SecretText::new(text.to_owned()), revealed.version),
-                Err(_) => failed("the secret could not be read"),
-            },
+        let told = self.told().get(&name).copied();
+        match self.serving.store.function_read(act, &name, told).await {
+            Ok(revealed) => {
+                self.told().insert(name, (revealed.id, revealed.version));
+                match std::str::from_utf8(revealed.value.expose()) {
+                    Ok(text) => {
+                        SecretRead::Value(SecretText::new(text.to_owned()), revealed.version)
+                    }
+                    Err(_) => failed("the secret could not be read"),
+                }
+            }
             Err(FunctionReadError::Denied) => SecretRead::Denied,
             Err(FunctionReadError::NotFound) => SecretRead::NotFound,
             Err(FunctionReadError::Store(failure)) => failed(match failure {
@@ -159,7 +174,8 @@ impl Functions {
             memory_mib: function.memory.get(),
         };
         let (own, by) = (serving.clone(), run.clone());
-        let host = StoreHost { serving: own, egress, rules, run: by, origin, began };
+        let told = Mutex::default();
+        let host = StoreHost { serving: own, egress, rules, run: by, origin, began, told };
         let outcome = self.run(turn, job, &Arc::new(host)).await?;
         Ok(executed(serving, run, params_sha256, began, outcome)?)
     }

@@ -31,7 +31,8 @@ pub(super) fn check_run(
     }
 }
 
-/// Whether the function still is what was invoked, and may read this name.
+/// Whether the function still is what was invoked, on the same terms, and may read this name. A name
+/// that was bound since then is none of the run's.
 pub(super) fn check_declares(
     access: &Access<'_>,
     account: &AccountKeys,
@@ -40,7 +41,11 @@ pub(super) fn check_declares(
 ) -> Result<(), FunctionReadError> {
     let body = functions::find(access, account, run.function())?;
     let may_read = body.is_some_and(|body| {
-        body.code_sha256 == run.code_sha256() && body.may_read() && body.secrets.contains(name)
+        let terms = run.terms();
+        let stands = body.code_sha256 == terms.code_sha256
+            && body.environment == terms.environment
+            && body.egress == terms.egress;
+        stands && body.may_read() && body.secrets.contains(name) && terms.secrets.contains(name)
     });
     if may_read { Ok(()) } else { Err(FunctionReadError::Denied) }
 }

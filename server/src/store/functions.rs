@@ -1,6 +1,6 @@
 //! Functions: what each verb reads and changes, and what the code of one may read.
 
-use crate::access::{Execute, FunctionRun, Grant, Permission, Right};
+use crate::access::{Execute, FunctionRun, Grant, Permission, Right, Terms};
 use crate::audit::{Act, Action, Object};
 use crate::model::{
     ContentHash, ExecutionId, Field, Function, FunctionChange, FunctionCode, FunctionId,
@@ -14,6 +14,7 @@ use crate::store::engine::{Changes, Order, Snapshot};
 use crate::store::error::{
     ConfirmFunctionError, CreateFunctionError, FunctionError, StoreFailure, UpdateFunctionError,
 };
+use crate::store::executions::check_run;
 use crate::store::record::{Address, Kind, id_at_end};
 use crate::store::secrets::next_id;
 use std::ops::ControlFlow;
@@ -175,7 +176,37 @@ pub(super) fn invocable(
 ) -> Result<Invocable, FunctionError> {
     let (function, code) = with_code(access, &grant, id)?;
     let execution = ExecutionId::unordered(now).map_err(StoreFailure::from)?;
-    let run = FunctionRun::new(grant, (id, function.code_sha256), execution);
+    let run = FunctionRun::new(grant, terms(&function), execution);
+    Ok(Invocable { function, code, run })
+}
+
+fn terms(function: &Function) -> Terms {
+    Terms {
+        function: function.id,
+        code_sha256: function.code_sha256,
+        secrets: function.secrets.clone(),
+        environment: function.environment.clone(),
+        egress: function.egress.clone(),
+    }
+}
+
+/// What was invoked and has waited for its turn, as it stands now: a change or an end that was
+/// answered meanwhile counts. Its time and memory stay those of its place.
+pub(super) fn renewed(
+    access: &Access<'_>,
+    invocable: Invocable,
+    now: Timestamp,
+) -> Result<Invocable, FunctionError> {
+    let Invocable { function: Function { id, timeout, memory, .. }, code, run } = invocable;
+    check_run(access, &run, now)?;
+    let account = access.account_of(run.grant())?;
+    let body = find(access, &account, id)?.ok_or(FunctionError::NotFound)?;
+    let code = match body.code_sha256 == run.code_sha256() {
+        true => code,
+        false => code_of(access, &account, id, &body)?,
+    };
+    let function = Function { timeout, memory, ..body.into_function(id) };
+    let run = run.on(terms(&function));
     Ok(Invocable { function, code, run })
 }
 

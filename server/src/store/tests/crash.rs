@@ -122,7 +122,7 @@ async fn write(
         }
         (Some(_), 3) => {
             let act = Act { by: run, origin, now: at(2) };
-            store.function_read(act, &super::name(name)).await.ok().unwrap();
+            store.function_read(act, &super::name(name), None).await.ok().unwrap();
         }
         (Some((id, _)), _) => {
             store.update_secret(by(admin, origin), id, new_value(text), None).await.unwrap();

@@ -1,14 +1,16 @@
 //! What a run of a function's code reads, and the records that executions leave.
 
 use super::audit::audit;
-use super::functions::{WRITE, code, keep, names, new_code, new_function, pinned};
+use super::functions::{
+    WRITE, code, egress, environment, keep, names, new_code, new_function, pinned,
+};
 use super::log::short;
 use super::*;
 use crate::audit::Actor;
 use crate::limits::EXECUTIONS_KEPT;
 use crate::model::{
     ExecutionFault, ExecutionOutcome, ExecutionReceipt, ExecutionState, ExecutionSummary, JsonText,
-    LogLevel, LogLine, Logs, ReceiptSignature, SecretRead, SecretReads,
+    LogLevel, LogLine, Logs, Memory, ReceiptSignature, SecretRead, SecretReads,
 };
 
 const EXECUTE: &[Permission] = &[Permission::Execute];
@@ -34,7 +36,7 @@ impl Instance {
         seconds: u64,
     ) -> Result<String, FunctionReadError> {
         let act = Act { by: run.clone(), origin: origin("an-invocation"), now: at(seconds) };
-        let revealed = self.wait(self.store().function_read(act, &name(secret)))?;
+        let revealed = self.wait(self.store().function_read(act, &name(secret), None))?;
         Ok(String::from_utf8(revealed.value.expose().to_vec()).unwrap())
     }
 
@@ -86,6 +88,101 @@ fn code_reads_what_its_function_declares() {
     assert!(reads.iter().all(|event| event.actor == actor && short(event).1 == "api-key"));
     assert_eq!((reads[0].time, reads[0].request.as_str()), (at(21), "an-invocation"));
     audit(instance.store()).unwrap();
+}
+
+#[test]
+fn the_same_value_again_is_one_event_and_one_right() {
+    let instance = Instance::new();
+    let (key, invoker) = instance.key(EXECUTE, Scope::All);
+    let id = instance.create("s", "one").unwrap().id;
+    let function = instance.make(&instance.admin, new_function("a", &["s"])).unwrap().id;
+    let run = instance.run(&invoker, function);
+    let read = |told| {
+        let act = Act { by: run.clone(), origin: origin("again"), now: at(21) };
+        let revealed = instance.wait(instance.store().function_read(act, &name("s"), told))?;
+        Ok::<_, FunctionReadError>((revealed.id, revealed.version))
+    };
+    let events = || {
+        let reads = instance.log().into_iter().filter(|event| short(event).0 == "secret.read");
+        reads.count()
+    };
+    let first = read(None).unwrap();
+    assert_eq!((read(Some(first)).unwrap(), events()), (first, 1));
+    // Another run's first read is its own event, and so is each new value.
+    read(None).unwrap();
+    assert_eq!(events(), 2);
+    instance.update(id, new_value("two")).unwrap();
+    let second = read(Some(first)).unwrap();
+    assert_eq!((second, events()), ((id, Version(2)), 3));
+    assert_eq!((read(Some(second)).unwrap(), events()), (second, 3));
+    // What was told before gives no right of its own.
+    instance.bind(&instance.admin, function, &[]).unwrap();
+    assert_eq!(read(Some(second)).unwrap_err(), FunctionReadError::Denied);
+    instance.bind(&instance.admin, function, &["s"]).unwrap();
+    instance.wait(instance.store().revoke_key(instance.act(1), key.id)).unwrap();
+    let revoked = FunctionReadError::Store(StoreFailure::KeyRevoked);
+    assert_eq!(read(Some(second)).unwrap_err(), revoked);
+    assert_eq!(events(), 3);
+}
+
+#[test]
+fn a_run_reads_on_the_terms_that_it_was_invoked_on() {
+    let instance = Instance::new();
+    let (_, invoker) = instance.key(EXECUTE, Scope::All);
+    for secret in ["s", "later"] {
+        instance.create(secret, "v").unwrap();
+    }
+    let admin = &instance.admin;
+    let new = NewFunction { egress: egress(&["evil.example"]), ..new_function("a", &["s"]) };
+    let function = instance.make(admin, new).unwrap().id;
+    let run = instance.run(&invoker, function);
+    let denied = Err(FunctionReadError::Denied);
+    // A name that is bound later is for those who are invoked later.
+    instance.bind(admin, function, &["s", "later"]).unwrap();
+    assert_eq!(instance.given(&run, "later"), denied);
+    assert_eq!(instance.given(&run, "s").unwrap(), "v");
+    assert_eq!(instance.given(&instance.run(&invoker, function), "later").unwrap(), "v");
+    // Nor does a run read that began when more could be called, or something else was shown.
+    let other = FunctionChange { egress: Field::Set(egress(&["good.example"])), ..keep() };
+    instance.change(admin, function, other).unwrap();
+    assert_eq!(instance.given(&run, "s"), denied);
+    let run = instance.run(&invoker, function);
+    assert_eq!(instance.given(&run, "s").unwrap(), "v");
+    let other = FunctionChange { environment: Field::Set(environment(&[("A", "b")])), ..keep() };
+    instance.change(admin, function, other).unwrap();
+    assert_eq!(instance.given(&run, "s"), denied);
+    assert_eq!(instance.given(&instance.run(&invoker, function), "s").unwrap(), "v");
+}
+
+#[test]
+fn what_has_waited_begins_as_it_stands_then() {
+    let instance = Instance::new();
+    let (key, invoker) = instance.key(EXECUTE, Scope::All);
+    let admin = &instance.admin;
+    let make = |function| instance.make(admin, new_function(function, &["s"])).unwrap().id;
+    let (changed, deleted, revoked) = (make("a"), make("b"), make("c"));
+    let invocable = |id| instance.store().invocable(invoker.grant().unwrap(), id, at(20)).unwrap();
+    let waiting = [changed, deleted, revoked].map(invocable);
+    let other = FunctionChange {
+        egress: Field::Set(egress(&["good.example"])),
+        memory: Field::Set(Memory::parse(512).unwrap()),
+        ..new_code("two()")
+    };
+    let now = instance.change(admin, changed, other).unwrap();
+    instance.remove(deleted).unwrap();
+    let [of_changed, of_deleted, of_revoked] = waiting;
+    let execution = of_changed.run.execution();
+    let renewed = instance.store().renewed(of_changed, at(21)).unwrap();
+    assert_eq!(renewed.code, code("two()"));
+    // Its place was made for the memory that it had.
+    assert_eq!(renewed.function, Function { memory: Memory::DEFAULT, ..now });
+    assert_eq!(renewed.run.execution(), execution);
+    assert_eq!(renewed.run.code_sha256(), code("two()").hash());
+    let gone = instance.store().renewed(of_deleted, at(21));
+    assert_eq!(gone.err(), Some(FunctionError::NotFound));
+    instance.wait(instance.store().revoke_key(instance.act(1), key.id)).unwrap();
+    let gone = instance.store().renewed(of_revoked, at(21));
+    assert_eq!(gone.err(), Some(FunctionError::Store(StoreFailure::KeyRevoked)));
 }
 
 #[test]
@@ -203,7 +300,7 @@ fn reads_that_race_a_change_of_code_are_told_of_before_it() {
                     return false;
                 }
                 let act = Act { by: run, origin: origin("r"), now: at(21) };
-                store.function_read(act, &name("s")).await.is_ok()
+                store.function_read(act, &name("s"), None).await.is_ok()
             }
         });
         let given = outcomes.into_iter().filter(|given| *given).count();

@@ -56,7 +56,7 @@ fn a_function_in_another_ones_place_is_damage() {
     instance.changed(&changes);
     instance.refuses(first, &damaged(Kind::Function));
     let act = Act { by: one, origin: origin("r"), now: at(21) };
-    let read = instance.wait(instance.store().function_read(act, &name("s"))).err();
+    let read = instance.wait(instance.store().function_read(act, &name("s"), None)).err();
     assert_eq!(read, Some(FunctionReadError::Store(damaged(Kind::Function))));
     let listed = instance.store().list_functions(&instance.grant(), 9, 0).unwrap_err();
     assert_eq!(listed, damaged(Kind::Function));

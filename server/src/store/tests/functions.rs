@@ -21,12 +21,12 @@ pub(super) fn names(names: &[&str]) -> SecretNames {
     SecretNames::parse(names.iter().map(|name| (*name).to_owned()).collect()).unwrap()
 }
 
-fn environment(pairs: &[(&str, &str)]) -> Environment {
+pub(super) fn environment(pairs: &[(&str, &str)]) -> Environment {
     let own = |text: &&str| (*text).to_owned();
     Environment::parse(pairs.iter().map(|(name, value)| (own(name), own(value))).collect()).unwrap()
 }
 
-fn egress(hosts: &[&str]) -> EgressHosts {
+pub(super) fn egress(hosts: &[&str]) -> EgressHosts {
     EgressHosts::parse(hosts.iter().map(|host| (*host).to_owned()).collect()).unwrap()
 }
 

@@ -100,7 +100,7 @@ fn code_sends_it_where_it_may_go_and_never_reads_it() {
     assert_eq!(sent(("gone", "api.test", "x-key")).unwrap_err(), FunctionUseError::NotFound);
     assert_eq!(sent(("other", "api.test", "x-key")).unwrap_err(), FunctionUseError::Denied);
     let act = Act { by: run.clone(), origin: origin("an-invocation"), now: at(21) };
-    let read = instance.wait(instance.store().function_read(act, &name("key")));
+    let read = instance.wait(instance.store().function_read(act, &name("key"), None));
     assert_eq!(read.err().unwrap(), FunctionReadError::Denied);
 
     // One event for each value that left, with whom it left to; none for what was refused.

@@ -10,6 +10,7 @@ const SecretNotFound = named('SecretNotFound');
 const SecretUnavailable = named('SecretUnavailable');
 
 const secretsOf = (names, reference) => {
+  // For the error's words: what may be read is the server's to say, whatever code does to these.
   const declared = new Set(names);
   const check = (name) => {
     if (typeof name !== 'string') throw new TypeError("a secret's name is a string");
