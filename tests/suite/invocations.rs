@@ -553,3 +553,46 @@ fn without_a_worker_functions_alone_are_unavailable() {
     assert_eq!(c.call("POST", "/v1/functions", Some(body)).status, 201);
     assert!(home.log().contains("function workers start again"), "{}", home.log());
 }
+
+#[test]
+fn what_waits_for_its_turn_begins_as_its_function_stands_then() {
+    let home = Home::new(
+        &chip(Product::Genoa),
+        &format!("{CONFIG}[limits]\nconcurrent_invocations = 2\n"),
+    );
+    let appliance = home.start();
+    let claimed = appliance.claim();
+    let mut c = Caller::new(&appliance, &claimed.admin);
+    c.secret("key", "v");
+    // Keeps the account's only turn until there is a secret of that name.
+    let waits = "async function main(c) { for (;;) {
+        try { return await c.secrets.get('go'); } catch { await new Promise((on) => setTimeout(on, 20)); }
+    } }";
+    let holder = c.deploy("holder", waits, json!({"secrets": ["go"], "timeout": 300}));
+    let begin = |c: &mut Caller, function: &str| {
+        let begun = c.done("POST", &format!("{function}/invoke"), json!({"async": true}));
+        begun["execution"]["id"].as_str().unwrap().to_owned()
+    };
+    let code = "async function main(c) { return [await c.secrets.get('key'), c.environment]; }";
+    let fields = || json!({"secrets": ["key"], "environment": {"to": "old"}});
+    let (changed, deleted) = (c.deploy("a", code, fields()), c.deploy("b", code, fields()));
+    let held = begin(&mut c, &holder);
+    let running = "neo_secrets_function_invocations_running 1\n";
+    while !metrics(&appliance, &claimed.owner).contains(running) {}
+
+    let (of_changed, of_deleted) = (begin(&mut c, &changed), begin(&mut c, &deleted));
+    c.done("PUT", &changed, json!({"environment": {"to": "new"}}));
+    assert_eq!(c.call("DELETE", &deleted, None).status, 200);
+    c.secret("go", "on");
+
+    assert_eq!(c.record(&holder, &held)["result"], "on");
+    let record = c.record(&changed, &of_changed);
+    assert_eq!(record["result"], json!(["v", {"to": "new"}]), "{record}");
+    let gone = c.call("GET", &format!("{deleted}/executions/{of_deleted}"), None);
+    gone.error(404, "NOT_FOUND");
+    // And it did not run: the two that ended are the holder and the changed one.
+    let completed = "neo_secrets_function_invocations_total{outcome=\"completed\"} 2\n";
+    let scrape = metrics(&appliance, &claimed.owner);
+    assert!(scrape.contains(completed), "{scrape}");
+    assert!(scrape.contains("neo_secrets_function_invocations_running 0\n"), "{scrape}");
+}
