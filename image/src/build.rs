@@ -77,7 +77,7 @@ impl Inputs {
         let contents = Contents::unpack(&debs, &unpacked, &manifest.modules);
         files::remove_folder(&unpacked)?;
         let Contents { firmware, kernel, release, stub, modules } = contents?;
-        let programs = compile::programs(root, &manifest)?;
+        let programs = compile::programs(root, &manifest.programs)?;
         let sbom = sbom::sbom(root, VERSION, &manifest, &debs)?;
         let mut names = vec![];
         for name in [manifest::PATH, "Cargo.lock"] {
@@ -163,6 +163,8 @@ impl Inputs {
         }
         // The modules in the order in which PID 1 loads them.
         initrd.file("etc/modules", order.into())?;
+        // What it compares the kernel's line with.
+        initrd.file("etc/cmdline", self.manifest.command_line.clone().into())?;
         initrd.file("etc/os-release", self.os_release().into())?;
         for (path, text) in &self.manifest.files {
             initrd.file(path, text.clone().into())?;

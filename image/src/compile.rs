@@ -29,18 +29,17 @@ const FOREIGN: [&str; 15] = [
     "RUSTFLAGS",
 ];
 
-/// Compiles every program of the manifest and gives their bytes, in its order. `root` is the
-/// checkout.
+/// Compiles these programs and gives their bytes, in this order. `root` is the checkout.
 ///
 /// # Errors
 /// cargo fails.
-pub fn programs(root: &Path, manifest: &Manifest) -> Result<Vec<Vec<u8>>, ImageError> {
+pub fn programs(root: &Path, programs: &[Program]) -> Result<Vec<Vec<u8>>, ImageError> {
     // So that the registry's folder is there to be named below.
     files::run(cargo(root, "fetch").args(["--target", TARGET]))?;
     let sources = registry_sources()?;
     let mut command = cargo(root, "build");
     command.args(["--release", "--target", TARGET, "--target-dir"]).arg(root.join("target/static"));
-    for Program { package, name, path: _ } in &manifest.programs {
+    for Program { package, name, path: _ } in programs {
         command.args(["--package", package, "--bin", name]);
     }
     let moved = |option: &str| {
@@ -63,7 +62,7 @@ pub fn programs(root: &Path, manifest: &Manifest) -> Result<Vec<Vec<u8>>, ImageE
         .stderr(std::process::Stdio::inherit());
     files::run(&mut command)?;
     let folder = root.join("target/static").join(TARGET).join("release");
-    manifest.programs.iter().map(|program| files::read(folder.join(&program.name))).collect()
+    programs.iter().map(|program| files::read(folder.join(&program.name))).collect()
 }
 
 /// cargo for this checkout, without configuration files of folders above it: it starts in `/`.

@@ -33,6 +33,7 @@ fn the_initrd_holds_the_manifests_programs_modules_and_files_and_nothing_else() 
         let parent = path.rsplit_once('/').map(|(parent, _)| parent);
         assert!(parent.is_none_or(|parent| entries[parent].mode == FOLDER), "{path}");
     }
+    assert!(manifest.programs.iter().any(|program| program.path == "init"), "nothing to start");
     let programs: Vec<_> = manifest.programs.iter().map(|program| program.path.as_str()).collect();
     for program in &programs {
         let entry = entries.remove(*program).unwrap();
@@ -59,6 +60,8 @@ fn the_initrd_holds_the_manifests_programs_modules_and_files_and_nothing_else() 
     for (path, text) in &manifest.files {
         assert_eq!(entries.remove(path).unwrap().bytes, text.as_bytes(), "{path}");
     }
+    let line = entries.remove("etc/cmdline").unwrap();
+    assert_eq!(line.bytes, image.read("cmdline"), "PID 1 compares the kernel's line with it");
     assert!(entries.remove("etc/os-release").is_some());
     entries.retain(|_, entry| entry.mode != FOLDER);
     assert!(entries.is_empty(), "{:?}", entries.keys());

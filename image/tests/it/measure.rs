@@ -46,7 +46,8 @@ fn reference_json_has_every_shape_once_and_the_hashes_of_all_inputs() {
         let input = reference.inputs.iter().find(|input| input.name == name).unwrap();
         assert_eq!(input.sha256, files::sha256(&image.read(name)), "{name}");
     }
-    for name in ["neo-secretsd", "neo-secrets-worker", "Cargo.lock", "image/manifest.toml"] {
+    let programs = ["neo-secrets-init", "neo-secretsd", "neo-secrets-worker"];
+    for name in programs.into_iter().chain(["Cargo.lock", "image/manifest.toml"]) {
         assert!(reference.inputs.iter().any(|input| input.name == name), "{name}");
     }
 }
