@@ -223,16 +223,7 @@ impl Appliance<'_> {
 
     /// The reason that `/readyz` gives, or `ready`; once it has started.
     pub fn state(&self) -> String {
-        loop {
-            let answer = self.connect().call("GET", "/readyz", "", None);
-            if answer.status == 200 {
-                return "ready".to_owned();
-            }
-            let error = answer.error(503, "SERVICE_UNAVAILABLE");
-            if error["details"]["issue"] != "starting" {
-                return error.to_string();
-            }
-        }
+        state_of(self.addr)
     }
 
     /// Claims the instance with a new owner's key.
@@ -289,6 +280,20 @@ impl Drop for Appliance<'_> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The reason that `/readyz` gives, or `ready`; once the server has started.
+pub fn state_of(addr: SocketAddr) -> String {
+    loop {
+        let answer = Connection::open_unchecked(addr).call("GET", "/readyz", "", None);
+        if answer.status == 200 {
+            return "ready".to_owned();
+        }
+        let error = answer.error(503, "SERVICE_UNAVAILABLE");
+        if error["details"]["issue"] != "starting" {
+            return error.to_string();
+        }
     }
 }
 

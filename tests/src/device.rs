@@ -210,30 +210,60 @@ fn perform(
     }
     let (from, to) = (long_at(message, 8).ok_or(EIO)?, long_at(message, 16).ok_or(EIO)?);
     let answered = match request {
-        0xC020_5300 => {
-            asked.note("report").map_err(|_| EIO)?;
-            let sent: [u8; 96] = read_from(*thread, from)?;
-            let data = sent.first_chunk().ok_or(EIO)?;
+        GET_REPORT => ask(request, &read_from::<96>(*thread, from)?, machine, asked),
+        GET_DERIVED_KEY => {
+            ask(request, &read_from::<KEY_REQUEST_BYTES>(*thread, from)?, machine, asked)
+        }
+        _ => return Err(ENOTTY),
+    };
+    match answered {
+        Ok(bytes) => write_to(*thread, to, &bytes),
+        Err(Refused { error, status }) => {
+            message[24..].copy_from_slice(&status.to_le_bytes());
+            Err(error)
+        }
+    }
+}
+
+/// The guest device's requests, by their numbers.
+pub const GET_REPORT: u32 = 0xC020_5300;
+pub const GET_DERIVED_KEY: u32 = 0xC020_5301;
+
+/// The system's error, and the firmware's `exitinfo2`.
+pub struct Refused {
+    pub error: i32,
+    pub status: u64,
+}
+
+/// Answers one request as the guest device does.
+pub fn ask(
+    request: u32,
+    sent: &[u8],
+    machine: &impl Platform,
+    asked: &Asked,
+) -> Result<Vec<u8>, Refused> {
+    let system = |error| Refused { error, status: 0 };
+    let answered = match request {
+        GET_REPORT => {
+            asked.note("report").map_err(|_| system(EIO))?;
+            let data = sent.first_chunk().ok_or(system(EIO))?;
             machine.report(data).map(|answer: [u8; REPORT_RESPONSE_BYTES]| answer.to_vec())
         }
-        0xC020_5301 => {
-            asked.note("key").map_err(|_| EIO)?;
-            let sent: [u8; KEY_REQUEST_BYTES] = read_from(*thread, from)?;
-            machine.derive_key(&sent).map(|answer| {
+        GET_DERIVED_KEY => {
+            asked.note("key").map_err(|_| system(EIO))?;
+            let sent: &[u8; KEY_REQUEST_BYTES] = sent.try_into().map_err(|_| system(EIO))?;
+            machine.derive_key(sent).map(|answer| {
                 let answer: &[u8; KEY_RESPONSE_BYTES] = &answer;
                 answer.to_vec()
             })
         }
-        _ => return Err(ENOTTY),
+        _ => return Err(system(ENOTTY)),
     };
-    let status = match answered {
-        Ok(bytes) => return write_to(*thread, to, &bytes),
-        Err(PlatformError::Busy) => BUSY,
-        Err(PlatformError::Firmware { status }) => status,
-        Err(PlatformError::Device(_)) => return Err(ENODEV),
-    };
-    message[24..].copy_from_slice(&status.to_le_bytes());
-    Err(EIO)
+    answered.map_err(|error| match error {
+        PlatformError::Busy => Refused { error: EIO, status: BUSY },
+        PlatformError::Firmware { status } => Refused { error: EIO, status },
+        PlatformError::Device(_) => system(ENODEV),
+    })
 }
 
 fn read_from<const N: usize>(thread: i32, at: u64) -> Result<[u8; N], i32> {

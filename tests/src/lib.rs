@@ -8,3 +8,4 @@ pub mod fuzzing;
 pub mod http;
 pub mod proxy;
 pub mod upstream;
+pub mod vm;

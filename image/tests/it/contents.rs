@@ -11,7 +11,8 @@ const FILE: u32 = 0o100_644;
 const PROGRAM: u32 = 0o100_755;
 
 /// Texts that stand in simulations and in code for tests.
-const MARKS: [&str; 5] = [
+const MARKS: [&str; 6] = [
+    "neo-secrets-vm-shim",
     "SIMULATED chip root",
     "SIMULATED endorsement key",
     "snp_simulator",
