@@ -31,7 +31,7 @@ use crate::http::Connection;
 
 pub use console::Console;
 pub use disk::{CONFIG_DISK, DATA_DISK, blank_data_disk, write_config_disk};
-pub use image::{Image, ImageProblem, is_stale};
+pub use image::{Image, ImageProblem, is_stale, uefi_firmware};
 pub use qemu::missing;
 
 /// A machine serves within this, also where others take most of the processor.
@@ -54,6 +54,11 @@ pub enum BootError {
 /// two disks.
 pub struct Host<'a> {
     pub folder: &'a Path,
+    /// UEFI firmware; else SeaBIOS loads kernel, initrd and command line.
+    pub uefi: Option<&'a Path>,
+    /// Whether the machine starts from the disk with the unified kernel image. Nothing can stand
+    /// behind the initrd in there, so that there is no secure processor.
+    pub from_disk: bool,
     /// Whether there is a secure processor.
     pub has_processor: bool,
     /// The guest policy of the launch, where it is not the chip's usual one.
@@ -69,7 +74,15 @@ impl<'a> Host<'a> {
     pub fn new(folder: &'a Path) -> Self {
         let disks = [("neo-secrets-data", DATA_DISK), ("neo-secrets-conf", CONFIG_DISK)];
         let disks = disks.map(|(name, file)| (name, folder.join(file))).to_vec();
-        Self { folder, has_processor: true, policy: None, disks, port: 0 }
+        Self {
+            folder,
+            uefi: None,
+            from_disk: false,
+            has_processor: true,
+            policy: None,
+            disks,
+            port: 0,
+        }
     }
 }
 
@@ -110,8 +123,17 @@ impl Vm {
         }
         fs::write(path("initrd"), initrd)?;
 
-        let line = &image.boot.command_line;
-        let mut qemu = qemu::Machine::new(&image.kernel, &path("initrd"), line);
+        let mut qemu = qemu::Machine::new();
+        if let Some(firmware) = host.uefi {
+            qemu.add_option("-bios", firmware.display().to_string());
+        }
+        if host.from_disk {
+            let drive = "if=none,id=boot,format=raw,snapshot=on,file=";
+            qemu.add_option("-drive", drive.to_owned() + &qemu::value(&image.disk));
+            qemu.add("-device virtio-blk-pci,drive=boot");
+        } else {
+            qemu.add_kernel(&image.kernel, &path("initrd"), &image.boot.command_line);
+        }
         qemu.add("-device virtio-net-pci,netdev=net,romfile= -netdev");
         qemu.add(&format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{}-:8443", host.port));
         let socket = |name: &str| format!("socket,id={name},path={}", qemu::value(&path(name)));

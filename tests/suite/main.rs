@@ -37,4 +37,5 @@ mod run;
 mod secrets;
 mod stateful;
 mod use_only;
+mod vm;
 mod wire;

@@ -12,8 +12,8 @@ use neo_secrets_image::debian::Debian;
 use neo_secrets_image::error::ImageError;
 use neo_secrets_image::initrd::Initrd;
 use neo_secrets_image::launch::DirectBoot;
-use neo_secrets_image::manifest::{self, Manifest, Program};
-use neo_secrets_image::modules;
+use neo_secrets_image::manifest::{self, Manifest, Package, Program};
+use neo_secrets_image::{files, modules};
 
 use super::overlay::{file_of, overlay};
 
@@ -40,6 +40,8 @@ pub struct Image {
     pub reference: Vec<u8>,
     /// The kernel's file, as QEMU reads it.
     pub kernel: PathBuf,
+    /// The disk with the unified kernel image.
+    pub disk: PathBuf,
     /// The harness's archive.
     pub overlay: Vec<u8>,
 }
@@ -62,6 +64,7 @@ impl Image {
             overlay: overlay(shim, init, cuse(root)?)?,
             reference: fs::read(folder.join("reference.json"))?,
             kernel: folder.join("bzImage"),
+            disk: folder.join("neo-secrets.raw"),
             boot,
         })
     }
@@ -76,7 +79,7 @@ impl Image {
         for what in &inputs.unpinned {
             eprintln!("UNPINNED: {what}");
         }
-        neo_secrets_image::files::remove_folder(folder)?;
+        files::remove_folder(folder)?;
         inputs.assemble(folder)?;
         Self::open(root, folder)
     }
@@ -102,25 +105,56 @@ impl Image {
 
 /// The module that the image does not have, of the image's kernel package.
 fn cuse(root: &Path) -> Result<Vec<u8>, ImageProblem> {
-    let target = root.join("target");
     let kernel = Manifest::load(root)?.packages.kernel;
+    let module = out_of(root, &kernel, "cuse.ko.xz", |unpacked| {
+        let folder = modules::kernel_folder(unpacked)?;
+        // What it needs, FUSE, is in the kernel.
+        Ok(modules::in_load_order(&folder, &["cuse".to_owned()])?.remove(0).bytes)
+    })?;
+    Ok(fs::read(module)?)
+}
+
+/// UEFI that knows nothing of SEV, otherwise of the same sources as the pinned firmware: what its
+/// loader makes of the command line differs between versions.
+///
+/// # Errors
+/// It can't be had.
+pub fn uefi_firmware(root: &Path) -> Result<PathBuf, ImageProblem> {
+    let package = Package {
+        follow: None,
+        suites: vec!["forky".to_owned()],
+        name: "ovmf-generic".to_owned(),
+        version: "2026.08+ds-2".to_owned(),
+        sha256: "05c1593998ba58700ff86c062bde306321af1f5a2943ea9ceef6c2332f3f3374".to_owned(),
+    };
+    out_of(root, &package, "OVMF.fd", |unpacked| {
+        Ok(files::read(unpacked.join("usr/share/ovmf/OVMF.fd"))?)
+    })
+}
+
+/// A file out of a package, kept for later; of the newest where the pinned one is gone.
+fn out_of(
+    root: &Path,
+    package: &Package,
+    name: &str,
+    take: impl FnOnce(&Path) -> Result<Vec<u8>, ImageProblem>,
+) -> Result<PathBuf, ImageProblem> {
+    let target = root.join("target");
     let debian = Debian::new(&target);
-    let deb = match debian.pinned(&kernel) {
-        Err(ImageError::VersionGone { .. }) => debian.newest(&kernel)?,
+    let deb = match debian.pinned(package) {
+        Err(ImageError::VersionGone { .. }) => debian.newest(package)?,
         result => result?,
     };
-    let kept = target.join("vm").join(format!("cuse-{}.ko.xz", deb.sha256));
-    if let Ok(module) = fs::read(&kept) {
-        return Ok(module);
+    let kept = target.join("vm").join(format!("{}-{name}", deb.sha256));
+    if !kept.is_file() {
+        fs::create_dir_all(target.join("vm"))?;
+        let unpacked = tempfile::tempdir_in(target.join("vm"))?;
+        deb.unpack(unpacked.path())?;
+        let whole = unpacked.path().join(name);
+        fs::write(&whole, take(unpacked.path())?)?;
+        fs::rename(whole, &kept)?;
     }
-    fs::create_dir_all(target.join("vm"))?;
-    let unpacked = tempfile::tempdir_in(target.join("vm"))?;
-    deb.unpack(unpacked.path())?;
-    let folder = modules::kernel_folder(unpacked.path())?;
-    // What it needs, FUSE, is in the kernel.
-    let module = modules::in_load_order(&folder, &["cuse".to_owned()])?.remove(0).bytes;
-    fs::write(&kept, &module)?;
-    Ok(module)
+    Ok(kept)
 }
 
 /// Whether an image that was built is not there, or older than what it was built from.

@@ -36,7 +36,7 @@ pub fn value(path: &Path) -> String {
 }
 
 impl Machine {
-    pub fn new(kernel: &Path, initrd: &Path, command_line: &str) -> Self {
+    pub fn new() -> Self {
         let mut machine = Self(Vec::new());
         // With a PIC, Linux tests the timer's interrupts against time, and panics where the threads
         // of an emulated machine wait for a processor too long.
@@ -44,9 +44,13 @@ impl Machine {
             "-M q35,pic=off -accel tcg -cpu max -smp 1 -m 256 -display none -nodefaults -no-user-config",
         );
         machine.add("-no-reboot -serial stdio -device virtio-serial-pci");
-        machine.0.extend(["-kernel".into(), kernel.into(), "-initrd".into(), initrd.into()]);
-        machine.0.extend(["-append".into(), command_line.into()]);
         machine
+    }
+
+    /// Direct boot.
+    pub fn add_kernel(&mut self, kernel: &Path, initrd: &Path, command_line: &str) {
+        self.0.extend(["-kernel".into(), kernel.into(), "-initrd".into(), initrd.into()]);
+        self.0.extend(["-append".into(), command_line.into()]);
     }
 
     pub fn add(&mut self, words: &str) {
