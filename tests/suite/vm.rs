@@ -2,15 +2,17 @@
 //! processor. Each boot takes some seconds, so there are few.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use neo_secrets_image::files::hex;
-use neo_secrets_tests::appliance::{CONFIG, Home, Outcome, chip};
+use neo_secrets_tests::appliance::{CONFIG, Home, Outcome, chip, program};
 use neo_secrets_tests::vm::{
     CONFIG_DISK, DATA_DISK, Host, Image, Vm, blank_data_disk, missing, uefi_firmware,
     write_config_disk,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use snp_simulator::Product;
 use time::OffsetDateTime;
 
@@ -18,15 +20,16 @@ use crate::rules::root;
 
 /// DEBUG, and the bits of the usual policy.
 const DEBUG_POLICY: u64 = 0x3_0133 | 1 << 19;
+/// Where these tests assemble it.
+const IMAGE: &str = "target/image.vm";
 const GIB: u64 = 1 << 30;
 
 /// The image of the sources as they are; built once, in the folder that the image's own tests use.
 fn image(test: &str) -> Option<&'static Image> {
-    static IMAGE: OnceLock<Result<Image, String>> = OnceLock::new();
-    let made = IMAGE.get_or_init(|| match missing() {
+    static MADE: OnceLock<Result<Image, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| match missing() {
         Some(why) => Err(why.to_owned()),
-        None => Image::assemble(&root(), &root().join("target/image.vm"))
-            .map_err(|error| error.to_string()),
+        None => Image::assemble(&root(), &root().join(IMAGE)).map_err(|error| error.to_string()),
     });
     match made {
         Ok(image) => Some(image),
@@ -171,6 +174,47 @@ fn a_machine_that_lacks_something_says_so_and_ends() {
     (&file).write_all(&[b'#'; 70_000]).unwrap();
     file.set_len(GIB).unwrap();
     ends(image, &bare(), "config config-too-long\n");
+}
+
+#[test]
+fn each_command_that_scripts_vm_prints_works_when_pasted() {
+    let test = "each_command_that_scripts_vm_prints_works_when_pasted";
+    if image(test).is_none() {
+        return;
+    }
+    let home = Home::new(&chip(Product::Genoa), CONFIG);
+    for commands in [5, 3] {
+        let mut command = Command::new(program("neo-secrets-vm"));
+        command.arg("--image").arg(root().join(IMAGE)).arg("--data").arg(home.path("."));
+        command.args(["--port", "0"]).current_dir(root()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut printed = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while !printed.contains("Ctrl-C") {
+            assert_ne!(lines.read_line(&mut printed).unwrap(), 0, "{printed}");
+        }
+        assert!(printed.contains("SIMULATED"), "{printed}");
+        // The profile of the first start names its port.
+        let pasted = printed.lines().filter(|line| line.starts_with("  ") && !line.contains(" # "));
+        let pasted = pasted.map(|line| line.replace(".json verify", ".json --url $url verify"));
+        let pasted = pasted.map(|line| line.replace(".json secrets", ".json --url $url secrets"));
+        let pasted: Vec<_> = pasted.collect();
+        assert_eq!(pasted.len(), commands, "{printed}");
+        let url = printed.split_whitespace().find(|word| word.starts_with("https://")).unwrap();
+        let script = format!("url={}\n{}", url.trim_end_matches(','), pasted.join("\n"));
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("SIMULATED") && said.contains("my-secret"), "{said}");
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert!(child.wait().unwrap().success());
+        let console = fs::read_to_string(home.path("console.log")).unwrap();
+        assert!(console.contains("neo-secrets-init: power-off"), "{console}");
+    }
 }
 
 #[test]

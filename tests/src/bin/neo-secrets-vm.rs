@@ -19,11 +19,12 @@ use snp_simulator::launch::guide::{path_from, quoted};
 use snp_simulator::{Chip, Product};
 use time::OffsetDateTime;
 
-const USAGE: &str = "usage: scripts/vm [--data DIR] [--port PORT]
+const USAGE: &str = "usage: scripts/vm [--data DIR] [--port PORT] [--image DIR]
 
 Boots the image in QEMU, without SEV hardware, on a SIMULATED secure processor, until Ctrl-C.
   --data DIR   where the disks and the chip are kept (default ./.neo-secrets/vm)
-  --port PORT  the port of 127.0.0.1 that leads to it (default 8443; 0: any free one)";
+  --port PORT  the port of 127.0.0.1 that leads to it (default 8443; 0: any free one)
+  --image DIR  an image that was built (default target/image, built anew where it is older than its sources)";
 
 /// The server's orderly end takes five seconds at most, the machine's a few more.
 const END_PATIENCE: Duration = Duration::from_secs(20);
@@ -42,7 +43,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     // Before there is a second thread, so that this one alone takes them.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block()?;
-    let Some((data, port)) = arguments()? else {
+    let Some(Arguments { data, port, image }) = arguments()? else {
         println!("{USAGE}");
         return Ok(());
     };
@@ -52,16 +53,22 @@ fn run() -> Result<(), Box<dyn Error>> {
     eprintln!("SIMULATED secure processor: this machine protects nothing. For trying out only.");
     let own = std::env::current_exe()?.canonicalize()?;
     let root = own.ancestors().nth(3).ok_or("not below a checkout's target/release")?;
-    if is_stale(root) {
-        eprintln!("Building the image; from nothing, this takes some minutes");
-        build::build(root, true)?;
-    }
-    let image = Image::open(root, &root.join(build::FOLDER))?;
+    let built = match image {
+        Some(folder) => folder,
+        None => {
+            if is_stale(root) {
+                eprintln!("Building the image; from nothing, this takes some minutes");
+                build::build(root, true)?;
+            }
+            root.join(build::FOLDER)
+        }
+    };
+    let image = Image::open(root, &built)?;
     let host = Host { port, ..prepare(&data)? };
 
     let began = Instant::now();
     let vm = Vm::boot(&image, &host)?;
-    let client = Client { root, folder: &data.join("client"), url: vm.url() };
+    let client = Client { root, image: &built, folder: &data.join("client"), url: vm.url() };
     let state = vm.state();
     client.verify()?;
     let seconds = began.elapsed().as_secs_f64();
@@ -100,13 +107,20 @@ fn end(mut vm: Vm, signals: SigSet) -> Result<(), Box<dyn Error>> {
     vm.console.until_end(END_PATIENCE).map_err(Into::into)
 }
 
-fn arguments() -> Result<Option<(PathBuf, u16)>, Box<dyn Error>> {
-    let (mut data, mut port) = (PathBuf::from("./.neo-secrets/vm"), 8443);
+struct Arguments {
+    data: PathBuf,
+    port: u16,
+    image: Option<PathBuf>,
+}
+
+fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
+    let (mut data, mut port, mut image) = (PathBuf::from("./.neo-secrets/vm"), 8443, None);
     let mut words = std::env::args_os().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{} needs a value", word.display()));
         match word.to_str() {
             Some("--data") => data = value()?.into(),
+            Some("--image") => image = Some(PathBuf::from(value()?)),
             Some("--port") => {
                 let text = value()?;
                 let parsed = text.to_str().and_then(|text| text.parse().ok());
@@ -116,7 +130,7 @@ fn arguments() -> Result<Option<(PathBuf, u16)>, Box<dyn Error>> {
             _ => return Err(format!("{} is not an option\n{USAGE}", word.display()).into()),
         }
     }
-    Ok(Some((data, port)))
+    Ok(Some(Arguments { data, port, image }))
 }
 
 /// Makes what is missing: chip, disks, and the client's files.
@@ -145,6 +159,7 @@ fn prepare(data: &Path) -> Result<Host<'_>, Box<dyn Error>> {
 /// `neo-secrets`, as a user would run it.
 struct Client<'a> {
     root: &'a Path,
+    image: &'a Path,
     folder: &'a Path,
     url: String,
 }
@@ -158,7 +173,7 @@ impl Client<'_> {
     fn verify(&self) -> Result<(), Box<dyn Error>> {
         let output = Command::new(self.root.join("target/release/neo-secrets"))
             .args(["verify", &self.url, "--reference"])
-            .arg(self.root.join(build::FOLDER).join("reference.json"))
+            .arg(self.image.join("reference.json"))
             .arg("--policy")
             .arg(self.folder.join("policy.json"))
             .arg("--trust-simulated")
@@ -173,27 +188,29 @@ impl Client<'_> {
 
     /// What to type next.
     fn guide(&self, unclaimed: bool) -> String {
-        let Self { root, folder, url } = self;
+        let Self { root: _, image, folder, url } = self;
         let file = |name: &str| self.shown(&folder.join(name));
         let folder = self.shown(folder);
-        let reference = self.shown(&root.join(build::FOLDER).join("reference.json"));
+        let reference = self.shown(&image.join("reference.json"));
         let (policy, simulated) = (file("policy.json"), file("simulated-root.der"));
         let trust =
             format!("--reference {reference} --policy {policy} --trust-simulated {simulated}");
         let profile = format!("./target/release/neo-secrets --profile {folder}/profile.json");
-        let claim = match unclaimed {
-            true => format!(
-                "\n  # Take it into possession: this makes your key pair, keys and a profile.\n  \
+        let (claim, create) = match unclaimed {
+            true => (
+                format!(
+                    "\n  # Take it into possession: this makes your key pair, keys and a profile.\n  \
                  {profile} claim {url} {trust} --owner-key {folder}/owner.pem --out-dir {folder}\n"
+                ),
+                format!("  printf %s 'a value of your own' | {profile} secrets create my-secret\n"),
             ),
-            false => String::new(),
+            false => (String::new(), String::new()),
         };
         format!(
             "  # What the image proves, by the values that its build wrote:\n  \
              ./target/release/neo-secrets verify {url} {trust} --explain\n{claim}\n  \
              # Then:\n  \
-             {profile} verify\n  \
-             printf %s 'a value of your own' | {profile} secrets create my-secret\n  \
+             {profile} verify\n{create}  \
              {profile} secrets list\n"
         )
     }
