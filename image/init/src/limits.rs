@@ -12,6 +12,9 @@ pub const MODULE_LIST_BYTES: u64 = 16_384;
 pub const SYSFS_BYTES: u64 = 4_096;
 /// The host's table of certificates: as the server takes it.
 pub const HOST_CERTIFICATES_BYTES: u64 = 262_144;
+/// Open files of the server: one for each connection, of which its configuration may allow a million.
+/// The kernel's own default is 4,096, and its bound this.
+pub const OPEN_FILES: u64 = 1_048_576;
 /// Block devices and network links that are looked at: a host can attach thousands.
 pub const DEVICES: usize = 256;
 /// Disks show up some time after their drivers.

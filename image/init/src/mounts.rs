@@ -6,6 +6,8 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 
+use crate::limits::OPEN_FILES;
+
 /// Mounts them. There is no file system of a disk, and no program below any of these.
 ///
 /// # Errors
@@ -40,12 +42,13 @@ pub fn unmount_configfs() -> io::Result<()> {
     Ok(nix::mount::umount("/sys/kernel/config")?)
 }
 
-/// No core files, no magic keys, and nobody reads the kernel's log or memory by the side.
+/// No core files, as many open files as the server may need, no magic keys, and nobody reads the kernel's log or memory by the side.
 ///
 /// # Errors
 /// As the kernel says.
 pub fn throw_switches() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES)?;
     for (switch, to) in [
         ("kernel/core_pattern", "core"),
         ("kernel/sysrq", "0"),
