@@ -34,6 +34,10 @@ pub use disk::{CONFIG_DISK, DATA_DISK, blank_data_disk, write_config_disk};
 pub use image::{Image, ImageProblem, is_stale, uefi_firmware};
 pub use qemu::missing;
 
+/// The names by which the image finds its disks.
+pub const DATA_NAME: &str = "neo-secrets-data";
+pub const CONFIG_NAME: &str = "neo-secrets-conf";
+
 /// A machine serves within this, also where others take most of the processor.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -72,7 +76,7 @@ pub struct Host<'a> {
 impl<'a> Host<'a> {
     /// An honest one: both disks, a secure processor.
     pub fn new(folder: &'a Path) -> Self {
-        let disks = [("neo-secrets-data", DATA_DISK), ("neo-secrets-conf", CONFIG_DISK)];
+        let disks = [(DATA_NAME, DATA_DISK), (CONFIG_NAME, CONFIG_DISK)];
         let disks = disks.map(|(name, file)| (name, folder.join(file))).to_vec();
         Self {
             folder,
@@ -241,7 +245,8 @@ impl Host<'_> {
             chip.settings.guest.policy = Bits(policy);
         }
         let machine = Machine::launch(chip, now)?;
-        if let (Some(given), Some((_, disk))) = (machine.endorsements(), self.disks.first()) {
+        let data = self.disks.iter().find(|(name, _)| *name == DATA_NAME);
+        if let (Some(given), Some((_, disk))) = (machine.endorsements(), data) {
             disk::keep_endorsements(disk, &given)?;
         }
         Ok(Some(machine))

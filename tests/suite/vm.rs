@@ -3,14 +3,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use neo_secrets_image::files::hex;
 use neo_secrets_tests::appliance::{CONFIG, Home, Outcome, chip, program};
 use neo_secrets_tests::vm::{
-    CONFIG_DISK, DATA_DISK, Host, Image, Vm, blank_data_disk, missing, uefi_firmware,
-    write_config_disk,
+    CONFIG_DISK, CONFIG_NAME, DATA_DISK, DATA_NAME, Host, Image, Vm, blank_data_disk, missing,
+    uefi_firmware, write_config_disk,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use snp_simulator::Product;
@@ -96,6 +96,7 @@ fn a_store_lives_through_a_power_cut_and_opens_in_its_image_on_its_chip_only() {
 
     let mut vm = boot(image, &host);
     assert_eq!(vm.state(), "ready", "{}", vm.console.text());
+    assert!(!vm.console.text().contains("fewer open files"), "{}", vm.console.text());
     let key = ["--url", &vm.url(), "--key-file", "admin.key"];
     cli(&home, &[&["secrets", "list"], &key[..]].concat(), "").says(0, &["kept", "SIMULATED"]);
     assert_eq!(asked(&home, "key"), 2);
@@ -152,22 +153,18 @@ fn a_machine_that_lacks_something_says_so_and_ends() {
     // The image alone, byte for byte as it was built.
     ends(image, &bare(), "no-sev-guest 2\n");
 
-    let line = &image.boot.command_line;
-    for line in
-        [format!("{line} quiet"), format!("{line} systemd.unit=x"), line.replace(" oops=panic", "")]
-    {
-        let mut other = image.clone();
-        other.boot.command_line = line;
-        ends(&other, &bare(), "command-line-foreign");
-    }
+    // A word that stands there already; PID 1's own tests have the others.
+    let mut other = image.clone();
+    other.boot.command_line.push_str(" quiet");
+    ends(&other, &bare(), "command-line-foreign");
 
     let (data, config) = (home.path(DATA_DISK), home.path(CONFIG_DISK));
-    let data = ("neo-secrets-data", data);
+    let data = (DATA_NAME, data);
     let disks = |disks| Host { disks, ..bare() };
     ends(image, &disks(vec![data.clone()]), "disks no-conf-disk\n");
     let second = home.path("second.raw");
     blank_data_disk(&second).unwrap();
-    let three = vec![data.clone(), ("neo-secrets-conf", config.clone()), (data.0, second)];
+    let three = vec![data.clone(), (CONFIG_NAME, config.clone()), (data.0, second)];
     ends(image, &disks(three), "disks several-data-disks\n");
     let file = fs::File::create(&config).unwrap();
     ends(image, &bare(), "config config-empty\n");
@@ -210,10 +207,29 @@ fn each_command_that_scripts_vm_prints_works_when_pasted() {
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(said.contains("SIMULATED") && said.contains("my-secret"), "{said}");
-        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-        assert!(child.wait().unwrap().success());
-        let console = fs::read_to_string(home.path("console.log")).unwrap();
-        assert!(console.contains("neo-secrets-init: power-off"), "{console}");
+        if commands == 5 {
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            assert!(child.wait().unwrap().success());
+            let console = fs::read_to_string(home.path("console.log")).unwrap();
+            assert!(console.contains("neo-secrets-init: power-off"), "{console}");
+        } else {
+            ends_with_its_harness(child);
+        }
+    }
+}
+
+/// However the harness ends, QEMU does.
+fn ends_with_its_harness(mut harness: Child) {
+    let id = harness.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    let qemu = children.trim().to_owned();
+    let state = || fs::read_to_string(format!("/proc/{qemu}/stat")).unwrap_or_default();
+    assert!(state().contains("(qemu-system-x86)"), "{children}");
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    // Nobody may have taken it in yet. The test's own time is the bound.
+    while !state().is_empty() && !state().contains(") Z ") {
+        std::thread::yield_now();
     }
 }
 
@@ -254,11 +270,10 @@ fn what_the_disks_hold_is_refused_by_name() {
     vm.cut();
     assert!(fs::read(home.path(DATA_DISK)).unwrap().starts_with(&foreign));
 
-    for (text, reason) in [("surprise = 1\n", "surprise"), ("seal = \"firm", "seal")] {
-        write_config_disk(&home.path(CONFIG_DISK), format!("{CONFIG}{text}").as_bytes()).unwrap();
-        let vm = Vm::start(image, &host).unwrap_or_else(|error| panic!("{error}"));
-        // Again and again, which ends with the machine after two minutes.
-        vm.says("server-ended 1\n");
-        assert!(vm.console.text().contains(reason), "{}", vm.console.text());
-    }
+    let cut = format!("{CONFIG}seal = \"firm");
+    write_config_disk(&home.path(CONFIG_DISK), cut.as_bytes()).unwrap();
+    let vm = Vm::start(image, &host).unwrap_or_else(|error| panic!("{error}"));
+    // Again and again, which ends with the machine after two minutes.
+    vm.says("server-ended 1\n");
+    assert!(vm.console.text().contains("config.toml: "), "{}", vm.console.text());
 }
