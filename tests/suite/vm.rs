@@ -91,6 +91,13 @@ fn a_store_lives_through_a_power_cut_and_opens_in_its_image_on_its_chip_only() {
     cli(&home, &[&claim[..], &reference[..]].concat(), "").says(0, &["claimed"]);
     let key = ["--url", &vm.url(), "--key-file", "admin.key"];
     cli(&home, &[&["secrets", "create", "kept"], &key[..]].concat(), "v").says(0, &[]);
+    // Functions run in it, by workers that a launcher under another user starts.
+    let code = "async function main(c) { return (await c.secrets.get('kept')).length; }";
+    fs::write(home.path("length.js"), code).unwrap();
+    let deploy = ["functions", "deploy", "length.js", "--name", "length", "--secret", "kept"];
+    cli(&home, &[&deploy[..], &key[..]].concat(), "").says(0, &["created length"]);
+    let invoke = ["functions", "invoke", "length"];
+    cli(&home, &[&invoke[..], &key[..]].concat(), "").says(0, &["1\n", "receipt verified"]);
     assert_eq!(asked(&home, "key"), 1);
     vm.cut();
 
@@ -99,6 +106,7 @@ fn a_store_lives_through_a_power_cut_and_opens_in_its_image_on_its_chip_only() {
     assert!(!vm.console.text().contains("fewer open files"), "{}", vm.console.text());
     let key = ["--url", &vm.url(), "--key-file", "admin.key"];
     cli(&home, &[&["secrets", "list"], &key[..]].concat(), "").says(0, &["kept", "SIMULATED"]);
+    cli(&home, &[&invoke[..], &key[..]].concat(), "").says(0, &["1\n"]);
     assert_eq!(asked(&home, "key"), 2);
     vm.press_power_button().unwrap();
     let said = vm.turned_off();
