@@ -5,6 +5,8 @@ mod counters;
 pub mod egress;
 mod execution;
 mod invocation;
+mod launch;
+mod launcher;
 mod link;
 mod mask;
 mod pool;
@@ -13,7 +15,6 @@ mod worker;
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ use tokio::task::JoinHandle;
 pub use counters::Ended;
 use counters::{Counters, State};
 pub use execution::{ExecuteError, Executed, Invocation};
+use launch::Launch;
+pub use launch::Workers;
 use mask::Mask;
 pub use pool::CodeKey;
 use pool::{LoadError, Pool};
@@ -186,17 +189,21 @@ pub enum CheckError {
 }
 
 impl Functions {
-    /// With workers of this program. A program that is not there is told in the log, and each
-    /// [`Functions::run`] tries it again.
+    /// With workers of this program, or of a launcher. What is not there is told in the log, and
+    /// each [`Functions::run`] tries it again.
     ///
     /// # Errors
     /// As the system says that has no threads.
-    pub fn start(program: PathBuf, limits: FunctionLimits) -> io::Result<Arc<Self>> {
+    pub fn start(workers: impl Into<Workers>, limits: FunctionLimits) -> io::Result<Arc<Self>> {
         let FunctionLimits { room, loaded_workers, warm_workers } = limits;
-        let counters = Counters::new();
-        let pool = Pool::new(program, warm_workers, loaded_workers, counters.clone());
+        let (reactor, counters) = (Reactor::start()?, Counters::new());
+        let launch = {
+            let _within = reactor.handle().enter();
+            Launch::new(workers.into())?
+        };
+        let pool = Pool::new(launch, warm_workers, loaded_workers, counters.clone());
         Ok(Arc::new(Self {
-            reactor: Reactor::start()?,
+            reactor,
             pool,
             share: Share::new(room),
             counters,

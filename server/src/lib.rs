@@ -15,9 +15,11 @@ mod descriptors;
 mod disk;
 mod evidence;
 mod files;
+mod filter;
 mod functions;
 #[doc(hidden)]
 pub mod fuzzing;
+mod inherited;
 mod keys;
 mod limits;
 mod log;

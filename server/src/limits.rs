@@ -222,8 +222,6 @@ pub const GIVEN_BYTES: usize = 100 * 65_536;
 pub const LOG_LINES: u32 = 999;
 /// Bytes of an invocation's log: what a record holds, without that line.
 pub const LOG_BYTES: u32 = 262_144 - 128;
-/// A worker's priority: beside code that never rests, the server still answers at once.
-pub const WORKER_NICE: i32 = 10;
 /// What a worker has to say about a sandbox that is not on.
 pub const WORKER_WORDS_BYTES: u64 = 1_024;
 /// What may be resident of a worker that waits: one whose code took more is ended, since its

@@ -20,6 +20,8 @@ pub struct Options {
     pub data: PathBuf,
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// The number of the worker launcher's socket, which is open; else the server starts workers.
+    pub worker_launcher: Option<String>,
 }
 
 /// A further flag of one binary; it takes a value.
@@ -84,7 +86,7 @@ impl Options {
         further: &[Flag],
     ) -> Result<Command, UsageError> {
         let names: Vec<&'static str> =
-            ["--config", "--data", "--listen", "--log", "--check-config"]
+            ["--config", "--data", "--listen", "--log", "--worker-launcher-fd", "--check-config"]
                 .into_iter()
                 .chain(further.iter().map(|flag| flag.name))
                 .collect();
@@ -111,7 +113,8 @@ impl Options {
         }
         let mut values = names.into_iter().zip(values);
         let mut next = || values.next().expect("one value for each name, taken in order");
-        let (config, data, listen, log, check) = (next(), next(), next(), next(), next());
+        let (config, data, listen) = (next(), next(), next());
+        let (log, launcher, check) = (next(), next(), next());
         if let (name, Some(file)) = check {
             alone = Some((name, Command::CheckConfig(file.into())));
         }
@@ -137,7 +140,10 @@ impl Options {
                 (value, _) => Ok(value),
             })
             .collect::<Result<_, _>>()?;
-        let options = Options { config: config.into(), data: data.into(), listen };
+        // What is no text is no number either.
+        let worker_launcher = launcher.1.map(|number| number.to_string_lossy().into_owned());
+        let (config, data) = (config.into(), data.into());
+        let options = Options { config, data, listen, worker_launcher };
         Ok(Command::Run(options, log, further))
     }
 }
@@ -179,7 +185,7 @@ fn usage(program: &str, further: &[Flag]) -> String {
     let flags: String = further.iter().map(flag).collect();
     format!(
         "usage: {program} --config FILE --data DIR|DISK --listen ADDRESS:PORT{flags} \
-         [--log text|json]\n       \
+         [--log text|json] [--worker-launcher-fd NUMBER]\n       \
          {program} --check-config FILE | --help | --version"
     )
 }
@@ -193,6 +199,8 @@ fn help(program: &str, further: &[Flag]) -> String {
     help +=
         &line("--listen", "ADDRESS:PORT", "where to listen, TLS 1.3 only; port 0: any free one");
     help += &line("--log   ", "text|json", "the log's lines on stderr; text where it is left out");
+    let launcher = "the worker launcher's socket, open already; else the server starts workers";
+    help += &line("--worker-launcher-fd", "NUMBER", launcher);
     for flag in further {
         help += &line(flag.name, flag.value, flag.help);
     }
@@ -229,9 +237,13 @@ mod tests {
             config: "c".into(),
             data: "d".into(),
             listen: "127.0.0.1:0".parse().unwrap(),
+            worker_launcher: None,
         };
         let line = "--listen 127.0.0.1:0 --config c --data d";
         assert_eq!(parse(line, &[]), Ok(Command::Run(options.clone(), LogFormat::Text, vec![])));
+        let with = Options { worker_launcher: Some("7".to_owned()), ..options.clone() };
+        let given = format!("{line} --worker-launcher-fd 7");
+        assert_eq!(parse(&given, &[]), Ok(Command::Run(with, LogFormat::Text, vec![])));
         for (name, log) in [("text", LogFormat::Text), ("json", LogFormat::Json)] {
             let line = format!("--log {name} {line}");
             assert_eq!(parse(&line, &[]), Ok(Command::Run(options.clone(), log, vec![])));

@@ -4,7 +4,6 @@
 //! The framing of the answers is parsed in one place for every platform, so the simulated and the
 //! real one run the same code above this line.
 
-mod filter;
 pub mod snp;
 
 use std::io;

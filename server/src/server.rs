@@ -31,8 +31,10 @@ use crate::data::Data;
 use crate::descriptors::{self, TooFewFiles};
 use crate::disk::DiskError;
 use crate::evidence::{EvidenceError, EvidenceQueue};
+use crate::filter;
 use crate::functions::egress::{Egress, Network};
-use crate::functions::{FunctionLimits, Functions};
+use crate::functions::{FunctionLimits, Functions, Workers};
+use crate::inherited;
 use crate::limits;
 use crate::model::PerResource;
 use crate::options::Options;
@@ -69,6 +71,11 @@ pub enum RunError {
         /// As the system says.
         error: std::io::Error,
     },
+    /// The flag names no socket of a worker launcher.
+    #[error(
+        "--worker-launcher-fd {0:?}: must be the number of an inherited open socket, from 3 on"
+    )]
+    WorkerLauncher(String),
     /// No TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -176,7 +183,8 @@ async fn serve<F: Future<Output = ()>>(
     (platform, network): (impl Platform, Network),
     listening: impl FnOnce(SocketAddr) -> F,
 ) -> Result<(), RunError> {
-    let Options { config: path, data, listen } = options;
+    let Options { config: path, data, listen, worker_launcher } = options;
+    let workers = workers(worker_launcher)?;
     let mut config = Config::read(&path).map_err(|error| RunError::Config { path, error })?;
     let data = Data::open(&data).map_err(|error| RunError::Data { path: data, error })?;
     let function_limits = FunctionLimits::configured(&config.limits);
@@ -195,7 +203,7 @@ async fn serve<F: Future<Output = ()>>(
     let evidence = EvidenceQueue::start(move |root| {
         attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)
     })?;
-    let functions = Functions::start(worker_program()?, function_limits)?;
+    let functions = Functions::start(workers, function_limits)?;
     let egress = Arc::new(Egress::new(network).map_err(TlsError::from)?);
     let api = Api::new(instance.clone(), evidence, functions.clone(), egress, &config);
     let api = web::Data::new(api);
@@ -229,9 +237,16 @@ async fn serve<F: Future<Output = ()>>(
     outcome
 }
 
-/// The function worker: it lies beside the program that runs.
-fn worker_program() -> io::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("neo-secrets-worker"))
+/// Who starts workers: the launcher, and then this process never starts another; or else this
+/// process, of the program that lies beside its own.
+fn workers(launcher: Option<String>) -> Result<Workers, RunError> {
+    let Some(number) = launcher else {
+        return Ok(Workers::Own(std::env::current_exe()?.with_file_name("neo-secrets-worker")));
+    };
+    let taken = inherited::descriptor(&number);
+    let socket = taken.ok_or(RunError::WorkerLauncher(number))?;
+    filter::no_programs()?;
+    Ok(Workers::Launcher(socket))
 }
 
 fn store_limits(config: &Config) -> StoreLimits {

@@ -25,6 +25,7 @@ mod input;
 mod invocations;
 mod isolation;
 mod keys;
+mod launcher;
 mod metrics;
 mod openapi;
 mod production;

@@ -1,7 +1,6 @@
 //! Workers that wait: warm ones that have seen no code, and loaded ones for the code that they have
 //! seen. Each is watched, so that one that ends or speaks unasked is gone at once.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Unavailable;
 use super::counters::{Counters, State};
+use super::launch::Launch;
 use super::worker::{Loaded, StartError, Worker, too_long};
 use crate::limits;
 use crate::model::{AccountId, ContentHash, FunctionCode, FunctionId};
@@ -38,7 +38,7 @@ pub enum LoadError {
 
 /// All workers that wait.
 pub struct Pool {
-    program: PathBuf,
+    launch: Launch,
     warm_max: usize,
     loaded_max: usize,
     counters: Arc<Counters>,
@@ -66,15 +66,15 @@ struct Idle {
 impl Pool {
     /// Without any worker; they come with the first code.
     pub fn new(
-        program: PathBuf,
+        launch: Launch,
         warm_max: usize,
         loaded_max: usize,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         let (failing, waiting) = (AtomicBool::new(false), Mutex::default());
-        let pool = Arc::new(Self { program, warm_max, loaded_max, counters, failing, waiting });
-        if let Err(error) = std::fs::metadata(&pool.program) {
-            pool.note_failure(&error.into());
+        let pool = Arc::new(Self { launch, warm_max, loaded_max, counters, failing, waiting });
+        if let Err(error) = pool.launch.check() {
+            pool.note_failure(&error);
         }
         pool
     }
@@ -88,6 +88,7 @@ impl Pool {
         key: CodeKey,
         code: &FunctionCode,
     ) -> Result<Worker, LoadError> {
+        self.look_at_launch();
         while let Some(idle) = self.take_loaded(key) {
             if let Some(worker) = handed_over(idle).await {
                 return Ok(worker);
@@ -113,6 +114,7 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`] where none starts.
     pub async fn unseen(self: &Arc<Self>) -> Result<Worker, Unavailable> {
+        self.look_at_launch();
         let mut found = None;
         while found.is_none()
             && let Some(idle) = self.take_warm()
@@ -147,7 +149,7 @@ impl Pool {
     }
 
     async fn start(&self) -> Result<Worker, Unavailable> {
-        match Worker::start(&self.program, &self.counters).await {
+        match Worker::start(&self.launch, &self.counters).await {
             Ok(worker) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!("function workers start again");
@@ -158,6 +160,16 @@ impl Pool {
                 self.note_failure(&error);
                 Err(Unavailable)
             }
+        }
+    }
+
+    /// Where nobody can end workers any more, none that waits is used.
+    fn look_at_launch(&self) {
+        if self.launch.is_lost() {
+            let mut waiting = self.lock();
+            let gone = (std::mem::take(&mut waiting.warm), std::mem::take(&mut waiting.loaded));
+            drop(waiting);
+            drop(gone);
         }
     }
 

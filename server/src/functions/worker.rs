@@ -1,38 +1,26 @@
 //! One worker: its process, from the start to the end that is waited for.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neo_secrets_worker_protocol::limits as protocol;
 use neo_secrets_worker_protocol::{CompileError, ToServer, ToWorker};
-use rustix::process::{Pid, setpriority_process};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
-use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::counters::{Counted, Counters, State};
+use super::launch::{Launch, Process, Started};
 use super::link::{Link, LinkError, SendError};
 use crate::limits;
 
 /// A worker and the server's end of its socket. Dropped, it is killed, and a task waits for its end.
 pub struct Worker {
-    /// There until it is dropped.
-    process: Option<Process>,
+    /// There until it is dropped, with what counts it.
+    process: Option<(Process, Counted)>,
     pub(super) link: Link,
     /// What its invocations have taken together.
     pub(super) spent: Duration,
-}
-
-struct Process {
-    child: Child,
-    counted: Counted,
 }
 
 /// Why there is no worker.
@@ -45,6 +33,9 @@ pub enum StartError {
     /// since it has seen nothing yet.
     #[error("the worker's sandbox is not on: {0}")]
     NotReady(String),
+    /// Who starts workers has ended.
+    #[error("the worker launcher has ended")]
+    NoLauncher,
 }
 
 /// What is told of code that no worker has loaded in [`protocol::LOAD_TIMEOUT`]: most of its time
@@ -72,38 +63,21 @@ impl Worker {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
-    pub async fn start(program: &Path, counters: &Arc<Counters>) -> Result<Self, StartError> {
+    pub async fn start(launch: &Launch, counters: &Arc<Counters>) -> Result<Self, StartError> {
         let started = Instant::now();
-        let (ours, theirs) = StdStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let mut command = Command::new(program);
-        command.env_clear().env("TZ", "UTC0");
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
-        // A group of its own: Ctrl-C at the server's terminal is not for the workers.
-        command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        // The command keeps its copy of the worker's end as long as it lives.
-        drop(command);
-        if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-            // Where this fails, it has ended, and will be found so.
-            let _ended = setpriority_process(Some(id), limits::WORKER_NICE);
-        }
-        let said = child.stderr.take();
-        let process = Process { child, counted: Counted::new(counters, State::Starting) };
-        let link = Link::new(UnixStream::from_std(ours)?);
-        let mut worker = Self { process: Some(process), link, spent: Duration::ZERO };
+        let Started { process, socket, words: said } = launch.start().await?;
+        let counted = Counted::new(counters, State::Starting);
+        let (process, link) = (Some((process, counted)), Link::new(socket));
+        let mut worker = Self { process, link, spent: Duration::ZERO };
         let ready = timeout(protocol::READY_TIMEOUT, worker.link.next()).await;
         if matches!(ready, Ok(Ok(ToServer::Ready))) {
             counters.note_start(started.elapsed());
             return Ok(worker);
         }
         drop(worker);
-        let mut words = Vec::new();
-        if let Some(said) = said {
-            let mut said = said.take(limits::WORKER_WORDS_BYTES);
-            // Cut short, it is still what there is to tell.
-            let _ended = timeout(protocol::GRACE, said.read_to_end(&mut words)).await;
-        }
+        let (mut words, mut said) = (Vec::new(), said.take(limits::WORKER_WORDS_BYTES));
+        // Cut short, it is still what there is to tell.
+        let _ended = timeout(protocol::GRACE, said.read_to_end(&mut words)).await;
         let words = crate::api::text::printable(String::from_utf8_lossy(&words).trim());
         Err(StartError::NotReady(words))
     }
@@ -135,7 +109,8 @@ impl Worker {
 
     /// Whether it may be kept for another invocation.
     pub fn is_fresh(&self) -> bool {
-        let resident = self.process.as_ref().and_then(|it| it.child.id()).and_then(resident_bytes);
+        let process = self.process.as_ref().and_then(|(process, _)| process.id());
+        let resident = process.and_then(resident_bytes);
         self.link.is_idle()
             && self.spent < protocol::LIFE
             && resident.is_some_and(|bytes| bytes <= limits::IDLE_WORKER_BYTES)
@@ -143,23 +118,17 @@ impl Worker {
 
     /// For the metrics.
     pub fn set(&mut self, state: State) {
-        if let Some(process) = &mut self.process {
-            process.counted.set(state);
+        if let Some((_, counted)) = &mut self.process {
+            counted.set(state);
         }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let Some(Process { mut child, mut counted }) = self.process.take() else { return };
-        counted.set(State::Ending);
-        // Where the reactors have ended, the child is killed as it is dropped.
-        if let Ok(reactor) = Handle::try_current() {
-            reactor.spawn(async move {
-                // An error says that it has gone already, or that the system gives no word of it.
-                let _gone = child.kill().await;
-                drop(counted);
-            });
+        if let Some((process, mut counted)) = self.process.take() {
+            counted.set(State::Ending);
+            process.end(counted);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The real secure processor: Linux's `/dev/sev-guest`. The only unsafe code of this package.
+//! The real secure processor: Linux's `/dev/sev-guest`.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use neo_secrets_attestation::certificate_table::CertificateTable;
@@ -13,12 +13,14 @@ use nix::errno::Errno;
 use zeroize::Zeroizing;
 
 use crate::files::{self, ReadError};
+use crate::filter;
+use crate::inherited;
 use crate::limits;
 use crate::options::Flag;
 
 use super::{
     Endorsements, KEY_REQUEST_BYTES, KEY_RESPONSE_BYTES, Platform, PlatformError,
-    REPORT_RESPONSE_BYTES, filter,
+    REPORT_RESPONSE_BYTES,
 };
 
 const DEVICE: &str = "/dev/sev-guest";
@@ -85,7 +87,9 @@ pub enum OpenDeviceError {
     #[error("{DEVICE}: {0}; this program runs in an SEV-SNP virtual machine only")]
     Open(io::Error),
     /// The flag names no descriptor.
-    #[error("--sev-guest-fd {0:?}: must be the number of an open file, from 3 on")]
+    #[error(
+        "--sev-guest-fd {0:?}: must be the number of an open file that this process has inherited, from 3 on"
+    )]
     Descriptor(OsString),
     /// The kernel runs below a monitor of the host's choosing, which could have the keys too.
     #[error("this VM runs at VMPL {level}; the server needs VMPL 0, without a paravisor above it")]
@@ -137,18 +141,8 @@ impl SnpDevice {
 
     /// Takes the descriptor that whoever started this process has opened.
     fn adopt(number: OsString) -> Result<File, OpenDeviceError> {
-        let parsed = number.to_str().and_then(|text| text.parse::<i32>().ok());
-        let open =
-            |number: &i32| *number > 2 && Path::new(&format!("/proc/self/fd/{number}")).exists();
-        let Some(fd) = parsed.filter(open) else {
-            return Err(OpenDeviceError::Descriptor(number));
-        };
-        // SAFETY: the descriptor is open, and is this program's own: it was inherited for this very
-        // purpose, as the flag says, and nothing of the process has opened a file or thread before.
-        let device = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-        rustix::io::fcntl_setfd(&device, rustix::io::FdFlags::CLOEXEC)
-            .map_err(|error| OpenDeviceError::Open(error.into()))?;
-        Ok(device)
+        let taken = number.to_str().and_then(inherited::descriptor);
+        taken.map(File::from).ok_or(OpenDeviceError::Descriptor(number))
     }
 }
 
@@ -216,7 +210,7 @@ impl Platform for SnpDevice {
     }
 
     fn only_reports(&self) -> io::Result<()> {
-        filter::apply()
+        filter::only_reports()
     }
 
     fn roots(&self) -> Roots {
@@ -239,14 +233,6 @@ fn finish(outcome: nix::Result<i32>, exitinfo2: u64) -> Result<(), PlatformError
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_descriptor_is_a_number_of_an_open_file() {
-        for wrong in ["", "x", "-1", "0", "2", "99999", "4294967299", "3 "] {
-            let refused = SnpDevice::adopt(wrong.into()).unwrap_err();
-            assert!(matches!(refused, OpenDeviceError::Descriptor(_)), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_hosts_table_is_taken_whole_or_not_at_all() {

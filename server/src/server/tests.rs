@@ -37,6 +37,7 @@ impl Home {
             config: self.0.path().join("config.toml"),
             data: self.0.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
+            worker_launcher: None,
         };
         let server = Server::start(options, platform, Network::internet()).unwrap();
         while state(&server).starts_with("starting") {}
@@ -325,11 +326,17 @@ fn what_must_not_start_says_why() {
         config: home.0.path().join(config),
         data: home.0.path().join(data),
         listen: "127.0.0.1:0".parse().unwrap(),
+        worker_launcher: None,
     };
     let start = |options| Server::start(options, FakePlatform::new([]), Network::internet());
     let refused = |options| start(options).err().unwrap();
     assert!(matches!(refused(options("none.toml", ".")), RunError::Config { .. }));
     assert!(matches!(refused(options("config.toml", "none")), RunError::Data { .. }));
+    for number in ["x", "0", "1000000"] {
+        let options = options("config.toml", ".");
+        let launcher = Options { worker_launcher: Some(number.to_owned()), ..options };
+        assert!(matches!(refused(launcher), RunError::WorkerLauncher(wrong) if wrong == number));
+    }
     let server = home.start(FakePlatform::new([]));
     let taken = Options { listen: server.address(), ..options("config.toml", ".") };
     assert!(matches!(refused(taken), RunError::Listen { .. }));

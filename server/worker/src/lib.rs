@@ -1,5 +1,6 @@
 //! The function worker: a JavaScript engine in a process of its own. It puts itself into a sandbox
 //! before it reads a byte, holds no key, and reaches nothing but the one socket that it was given.
+//! With `--launcher` the same program starts workers for a server that starts no processes.
 //!
 //! `README.md` says what the sandbox refuses, what code is given and what the messages are.
 #![deny(unsafe_code)]
@@ -11,6 +12,7 @@ mod crypto;
 mod engine;
 mod host;
 mod invocation;
+mod launcher;
 mod limits;
 mod memory;
 mod prelude;
@@ -29,10 +31,21 @@ use worker::Worker;
 /// The whole program: sandbox, then messages, until the server closes its end.
 #[must_use]
 pub fn main() -> ExitCode {
-    if std::env::args_os().len() > 1 {
-        eprintln!("neo-secrets-worker takes no arguments: the server starts it");
-        return ExitCode::from(2);
+    let mut arguments = std::env::args_os().skip(1);
+    match (arguments.next(), arguments.next()) {
+        (None, _) => worker(),
+        (Some(argument), None) if argument == "--launcher" => launcher::main(),
+        _ => {
+            eprintln!(
+                "neo-secrets-worker takes no arguments: the server starts it, or the launcher, \
+                 which is this program with --launcher"
+            );
+            ExitCode::from(2)
+        }
     }
+}
+
+fn worker() -> ExitCode {
     engine::read_time_zone();
     let sandboxed = match sandbox::lockdown() {
         Ok(sandboxed) => sandboxed,

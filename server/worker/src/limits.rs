@@ -22,3 +22,6 @@ pub(crate) const TIMERS: usize = 10_000;
 pub(crate) const REJECTIONS: usize = 100;
 /// Random bytes of one call, per the Web Cryptography specification.
 pub(crate) const RANDOM_BYTES: usize = 65_536;
+/// How often the launcher looks whether a killed worker is gone: freeing half a GiB takes a tenth of
+/// a second.
+pub(crate) const ENDING_CHECK_INTERVAL: Duration = Duration::from_millis(5);

@@ -34,7 +34,7 @@ pub enum LockdownError {
     /// The threads can't be counted.
     #[error("cannot count the threads in /proc/self/task: {0}")]
     CountThreads(io::Error),
-    /// Standard input is not a stream socket of a pair.
+    /// Standard input is not a Unix socket of the right type.
     #[error("standard input is not the server's socket")]
     NoSocket,
     /// Landlock is there, and refused.
@@ -73,16 +73,12 @@ pub enum LockdownError {
 pub fn lockdown() -> Result<Sandboxed, LockdownError> {
     empty_environment()?;
     only_thread()?;
-    server_socket()?;
+    server_socket(SocketType::STREAM)?;
     // Where memory runs out, this process goes first. Best effort: a limit does not depend on it.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let filter = filter::compile()?;
     no_files()?;
-    identity::give_up().map_err(LockdownError::Identity)?;
-    rustix::thread::set_no_new_privs(true).map_err(|error| LockdownError::Process(error.into()))?;
-    // After the change of user, which resets it: no core file, no debugger, /proc/PID of root only.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|error| LockdownError::Process(error.into()))?;
+    close_process()?;
     close_descriptors(1, 1)?;
     close_descriptors(3, u32::MAX)?;
     resources::limit()?;
@@ -92,8 +88,31 @@ pub fn lockdown() -> Result<Sandboxed, LockdownError> {
     Ok(Sandboxed(()))
 }
 
+/// What the launcher gives up: it starts processes, which a worker can't, and so holds its user's
+/// right to that, its program, and standard error.
+///
+/// # Errors
+/// As [`lockdown`].
+pub(crate) fn launcher_lockdown() -> Result<(), LockdownError> {
+    empty_environment()?;
+    only_thread()?;
+    server_socket(SocketType::SEQPACKET)?;
+    close_process()?;
+    close_descriptors(1, 1)?;
+    close_descriptors(3, u32::MAX)
+}
+
+/// Gives up the user's rights, and what others could do with this process.
+fn close_process() -> Result<(), LockdownError> {
+    identity::give_up().map_err(LockdownError::Identity)?;
+    rustix::thread::set_no_new_privs(true).map_err(|error| LockdownError::Process(error.into()))?;
+    // After the change of user, which resets it: no core file, no debugger, /proc/PID of root only.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| LockdownError::Process(error.into()))
+}
+
 /// The environment of a worker: the C library then reads no time zone file, now or later.
-const ENVIRONMENT: (&str, &str) = ("TZ", "UTC0");
+pub(crate) const ENVIRONMENT: (&str, &str) = ("TZ", "UTC0");
 
 /// The old environment stays in memory until another program takes its place: this one, again.
 fn empty_environment() -> Result<(), LockdownError> {
@@ -116,11 +135,11 @@ fn only_thread() -> Result<(), LockdownError> {
     if threads == 1 { Ok(()) } else { Err(LockdownError::Threads(threads)) }
 }
 
-fn server_socket() -> Result<(), LockdownError> {
+fn server_socket(wanted: SocketType) -> Result<(), LockdownError> {
     let socket = std::io::stdin();
     let family = sockopt::socket_domain(&socket).map_err(|_| LockdownError::NoSocket)?;
     let kind = sockopt::socket_type(&socket).map_err(|_| LockdownError::NoSocket)?;
-    let ours = family == AddressFamily::UNIX && kind == SocketType::STREAM;
+    let ours = family == AddressFamily::UNIX && kind == wanted;
     if ours { Ok(()) } else { Err(LockdownError::NoSocket) }
 }
 

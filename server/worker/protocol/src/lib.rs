@@ -7,6 +7,7 @@
 
 mod bytes;
 mod frame;
+pub mod launcher;
 pub mod limits;
 mod session;
 mod to_server;

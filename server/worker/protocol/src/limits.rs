@@ -30,6 +30,14 @@ pub const GRACE: Duration = Duration::from_millis(250);
 /// it stays below the sandbox's limit of processor time.
 pub const LIFE: Duration = Duration::from_secs(300);
 
+// The launcher.
+
+/// Workers of one launcher: 10,000 at work, 10,000 and 1,000 that wait, which is the most that a
+/// configuration asks for, and those that are being ended.
+pub const WORKERS: usize = 24_576;
+/// A worker's priority: beside code that never rests, the server still answers at once.
+pub const WORKER_NICE: i32 = 10;
+
 // A function and its invocation.
 
 /// The code, per the API contract.
