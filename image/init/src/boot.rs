@@ -18,7 +18,7 @@ use crate::files::read_bounded;
 use crate::limits::{COMMAND_LINE_BYTES, END_PATIENCE, MODULE_LIST_BYTES};
 use crate::power::{Buttons, off};
 use crate::restart::{Next, Restarts};
-use crate::server::Server;
+use crate::server::{Running, Server};
 use crate::{command_line, disks, modules, mounts, network};
 
 /// The line that the image was built with; measured, as the whole initrd.
@@ -111,11 +111,11 @@ fn signals() -> nix::Result<SignalFd> {
 
 /// Starts the server, which inherits what this thread blocks: nothing, for that moment. A signal
 /// that comes just then is lost; whoever wants the machine's end asks again.
-fn start_unblocked(server: &Server) -> std::io::Result<Child> {
+fn start_unblocked(server: &Server) -> std::io::Result<Running> {
     signal_set().thread_unblock()?;
-    let child = server.start();
+    let running = server.start();
     signal_set().thread_block()?;
-    child
+    running
 }
 
 /// Runs the server, starts it again, reaps, until the machine is to end.
@@ -128,11 +128,20 @@ fn live(server: &Server, signals: &SignalFd) {
         }
         let began = Instant::now();
         match start_unblocked(server) {
-            Ok(child) => {
-                say("server-started", &child.id());
-                match attend(&child, signals, &mut buttons) {
-                    Woken::ToEnd => return end(&child, signals, &mut buttons),
+            Ok(running) => {
+                say("server-started", &running.server.id());
+                match attend(&running, signals, &mut buttons) {
                     Woken::ServerEnded | Woken::TimeUp => {}
+                    // A server can't take another launcher: the two begin anew together.
+                    Woken::LauncherEnded => {
+                        if end(&running, signals, &mut buttons) == Asked::ToEnd {
+                            return;
+                        }
+                    }
+                    Woken::ToEnd => {
+                        let _ends_anyway = end(&running, signals, &mut buttons);
+                        return;
+                    }
                 }
             }
             Err(error) => say("server-not-started", &error.raw_os_error().unwrap_or(0)),
@@ -144,54 +153,63 @@ fn live(server: &Server, signals: &SignalFd) {
     }
 }
 
-/// Until the server ends, or the machine is to.
-fn attend(child: &Child, signals: &SignalFd, buttons: &mut Buttons) -> Woken {
+/// Until one of the two ends, or the machine is to.
+fn attend(running: &Running, signals: &SignalFd, buttons: &mut Buttons) -> Woken {
     loop {
-        match wait(signals, buttons, Some(child), Duration::MAX) {
+        match wait(signals, buttons, Some(running), Duration::MAX) {
             Woken::TimeUp => {}
             woken => return woken,
         }
     }
 }
 
-/// Ends the server in an orderly way, and then in any.
-fn end(child: &Child, signals: &SignalFd, buttons: &mut Buttons) {
-    let Ok(id) = i32::try_from(child.id()).map(Pid::from_raw) else { return };
+/// Ends the server in an orderly way, and then in any; says what was asked meanwhile.
+fn end(running: &Running, signals: &SignalFd, buttons: &mut Buttons) -> Asked {
+    let mut asked = Asked::Nothing;
+    let Ok(id) = i32::try_from(running.server.id()).map(Pid::from_raw) else { return asked };
     let _gone = kill(id, Signal::SIGTERM);
     let until = Instant::now() + END_PATIENCE;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        match wait(signals, buttons, Some(child), left) {
-            Woken::ServerEnded => return,
+        match wait(signals, buttons, Some(running), left) {
+            Woken::ServerEnded => return asked,
             Woken::TimeUp => {
                 say("server-cut-off", &"");
                 let _gone = kill(id, Signal::SIGKILL);
-                return;
+                return asked;
             }
-            // Asked once more.
-            Woken::ToEnd => {}
+            Woken::ToEnd => asked = Asked::ToEnd,
+            // Its workers' ends are not waited for.
+            Woken::LauncherEnded => {}
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    ToEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Woken {
     ServerEnded,
+    LauncherEnded,
     ToEnd,
     TimeUp,
 }
 
-/// Waits for the first of: the server's end, a signal or a button that ends the machine, the time.
+/// Waits for the first of: the end of one of the two, a signal or a button that ends the machine, the time.
 fn wait(
     signals: &SignalFd,
     buttons: &mut Buttons,
-    server: Option<&Child>,
+    running: Option<&Running>,
     time: Duration,
 ) -> Woken {
     let until = Instant::now().checked_add(time);
     loop {
-        if reap(server) {
-            return Woken::ServerEnded;
+        if let Some(ended) = reap(running) {
+            return ended;
         }
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = match left {
@@ -218,24 +236,30 @@ fn wait(
     }
 }
 
-/// Takes in every child that has ended, whosever it was; true where the server is among them.
-fn reap(server: Option<&Child>) -> bool {
-    let mut ended = false;
+/// Takes in every child that has ended, whosever it was; says whether the server or the launcher is
+/// among them, and the server where both are.
+fn reap(running: Option<&Running>) -> Option<Woken> {
+    let mut ended = None;
+    let is = |child: &Child, id: Pid| i32::try_from(child.id()) == Ok(id.as_raw());
+    let mut note = |id: Pid, words: [&str; 2], detail: &dyn std::fmt::Display| match running {
+        Some(running) if is(&running.server, id) => {
+            say(words[0], detail);
+            ended = Some(Woken::ServerEnded);
+        }
+        Some(running) if is(running.launcher(), id) => {
+            say(words[1], detail);
+            ended = ended.or(Some(Woken::LauncherEnded));
+        }
+        _ => {}
+    };
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return ended,
-            Ok(status @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) => {
-                let is_server = |id: Pid| {
-                    server.and_then(|child| i32::try_from(child.id()).ok()) == Some(id.as_raw())
-                };
-                if status.pid().is_some_and(is_server) {
-                    ended = true;
-                    match status {
-                        WaitStatus::Signaled(_, signal, _) => say("server-killed", &signal),
-                        WaitStatus::Exited(_, code) => say("server-ended", &code),
-                        _ => {}
-                    }
-                }
+            Ok(WaitStatus::Exited(id, code)) => {
+                note(id, ["server-ended", "launcher-ended"], &code);
+            }
+            Ok(WaitStatus::Signaled(id, signal, _)) => {
+                note(id, ["server-killed", "launcher-killed"], &signal);
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {

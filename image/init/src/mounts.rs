@@ -7,6 +7,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 
 use crate::limits::OPEN_FILES;
+use crate::server::SERVER_ID;
 
 /// Mounts them. There is no file system of a disk, and no program below any of these.
 ///
@@ -15,8 +16,10 @@ use crate::limits::OPEN_FILES;
 pub fn mount_all() -> io::Result<()> {
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let no_devices = plain | MsFlags::MS_NODEV;
+    // Nobody but the server sees other processes: it looks at how large its workers are.
+    let seen_by_server = format!("hidepid=2,gid={SERVER_ID}");
     for (kind, at, flags, options) in [
-        ("proc", "/proc", no_devices, "hidepid=2"),
+        ("proc", "/proc", no_devices, seen_by_server.as_str()),
         ("sysfs", "/sys", no_devices, ""),
         ("devtmpfs", "/dev", plain, "mode=755"),
         ("tmpfs", "/run", no_devices, "mode=755,size=8m"),
