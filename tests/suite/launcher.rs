@@ -2,7 +2,7 @@
 //! process. Needs root, for the other user.
 
 use std::fs::{Permissions, set_permissions};
-use std::io::{IoSliceMut, Read};
+use std::io::{ErrorKind, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -47,7 +47,13 @@ impl Launcher {
         let mut command = Command::new(&worker);
         command.arg("--launcher").uid(USER).gid(USER).process_group(0);
         command.env_clear().stdin(theirs).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
+        // Another test's process may hold the copy open for a moment, between its fork and its exec.
+        let child = loop {
+            match command.spawn() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
+                started => break started.unwrap(),
+            }
+        };
         Some(Self { child, socket: Some(ours), _folder: folder })
     }
 
