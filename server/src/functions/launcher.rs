@@ -10,11 +10,13 @@ use std::os::unix::net::{UnixDatagram as StdDatagram, UnixStream as StdStream};
 use neo_secrets_worker_protocol::launcher::{
     FROM_LAUNCHER_BYTES, FromLauncher, Number, ToLauncher,
 };
+use neo_secrets_worker_protocol::limits as protocol;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
 use tokio::net::{UnixDatagram, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::counters::Counted;
 use super::launch::{Process, Started};
@@ -92,7 +94,10 @@ impl Launcher {
     pub async fn start(&self) -> Result<Started, StartError> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Asked::Start(answer)).map_err(|_| StartError::NoLauncher)?;
-        let ends = answered.await.map_err(|_| StartError::NoLauncher)??;
+        let answered = timeout(protocol::READY_TIMEOUT, answered).await;
+        // One that comes later finds nobody, and its worker is killed.
+        let answered = answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        let ends = answered.map_err(|_| StartError::NoLauncher)??;
         let Ends { launched, socket, words } = ends;
         let socket = StdStream::from(socket);
         socket.set_nonblocking(true)?;
