@@ -9,11 +9,13 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::evidence::{Claims, ConfigText, StoreId};
 use crate::limits;
+use crate::time::UnixTime;
 
 const REPORT_DATA_LABEL: &[u8] = b"neo-secrets evidence v1\0";
 const INSTANCE_LABEL: &[u8] = b"neo-secrets instance v1\0";
 const CLAIM_LABEL: &[u8] = b"neo-secrets claim v1\0";
 const CONFIGURATION_LABEL: &[u8] = b"neo-secrets configuration v1\0";
+const CLOCK_LABEL: &[u8] = b"neo-secrets clock v1\0";
 
 /// What a leaf is made for; evidence for one role never passes for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,6 +289,13 @@ pub fn configuration_message(store: &StoreId, number: u64, config: &ConfigText) 
     let (sixteen, eight) = (16u32.to_be_bytes(), 8u32.to_be_bytes());
     let number = number.to_be_bytes();
     [CONFIGURATION_LABEL, &sixteen, &store.0, &eight, &number, &length, config].concat()
+}
+
+/// What the owner's key signs to set a store's time, as its `number`th act (SPEC.md section 4).
+pub fn clock_message(store: &StoreId, number: u64, time: UnixTime) -> Vec<u8> {
+    let (sixteen, eight) = (16u32.to_be_bytes(), 8u32.to_be_bytes());
+    let (number, time) = (number.to_be_bytes(), time.seconds().to_be_bytes());
+    [CLOCK_LABEL, &sixteen, &store.0, &eight, &number, &eight, &time].concat()
 }
 
 /// What the owner's key signs to claim an instance over one connection (SPEC.md section 4).

@@ -6,6 +6,7 @@ mod attestation;
 mod audit;
 mod body;
 mod claim;
+mod clock;
 mod configuration;
 mod endorsements;
 pub(crate) mod error;
@@ -30,7 +31,7 @@ mod wire;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use actix_http::ConnectionType;
 use actix_web::http::StatusCode;
@@ -123,6 +124,7 @@ struct Exchange {
     account: Option<AccountId>,
     is_owner: bool,
     quota: Option<Quota>,
+    now: Timestamp,
 }
 
 impl Api {
@@ -134,7 +136,7 @@ impl Api {
         egress: Arc<Egress>,
         config: &Config,
     ) -> Self {
-        let now = Instant::now();
+        let (now, started) = (Instant::now(), instance.clock().now());
         let per_second = config.limits.requests_per_second_per_key;
         let per_minute = config.limits.failed_authentications_per_minute;
         Api {
@@ -149,10 +151,14 @@ impl Api {
             owner_requests: Limiter::new(per_second, Duration::from_secs(1), 1, now),
             connections_kept: config.limits.connections - config.limits.connections / 8,
             failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
-            counters: Counters::new(),
+            counters: Counters::new(started),
             room: body::room(),
             admission: Admission::new(config.limits.connections_per_address),
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.instance.clock().now()
     }
 
     async fn dispatch(
@@ -176,8 +182,10 @@ impl Api {
             Endpoint::KeepCrl => endorsements::keep_crl(self, request, query, body).await,
             Endpoint::Configuration => configuration::waiting(self, query, body).await,
             Endpoint::AcceptConfiguration => {
-                configuration::accept(self, request, query, body).await
+                configuration::accept(self, request, &exchange.origin, query, body).await
             }
+            Endpoint::Clock => clock::show(self, query, body).await,
+            Endpoint::SetClock => clock::set(self, request, &exchange.origin, query, body).await,
             Endpoint::Claim => claim::claim(self, request, query, body).await,
             Endpoint::Keyed(keyed) => {
                 let phase = self.instance.phase();
@@ -186,7 +194,7 @@ impl Api {
                 };
                 let caller = self.authenticate(request, serving, exchange).await?;
                 let (headers, ids) = (request.headers(), found.ids);
-                let now = now();
+                let now = self.now();
                 let origin = &exchange.origin;
                 let call =
                     Call { api: self, serving, caller, origin, headers, query, body, ids, now };
@@ -203,7 +211,7 @@ impl Api {
         exchange: &mut Exchange,
     ) -> Result<Caller, ApiError> {
         let authenticated = match request::presented_key(request.headers())? {
-            Some(token) => serving.store.authenticate(&token, now()).await,
+            Some(token) => serving.store.authenticate(&token, self.now()).await,
             None => Err(AuthError::Unauthorized),
         };
         let caller = match authenticated {
@@ -314,6 +322,7 @@ pub async fn answer(
         account: None,
         is_owner: false,
         quota: None,
+        now: api.now(),
     };
     let mut body = Body::new(&request, payload, api.room.clone());
     let outcome = api.dispatch(&request, &mut body, &mut exchange).await;
@@ -421,7 +430,7 @@ fn headed(
     response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
     response.insert_header((REQUEST_ID, exchange.origin.request.as_str()));
     if let Some(Quota { limit, remaining, full_in }) = exchange.quota {
-        let reset = now().unix_seconds().saturating_add(seconds_up(full_in));
+        let reset = exchange.now.unix_seconds().saturating_add(seconds_up(full_in));
         response.insert_header((RATE_LIMIT, limit));
         response.insert_header((RATE_REMAINING, remaining));
         response.insert_header((RATE_RESET, reset));
@@ -457,11 +466,6 @@ fn store_failure(serving: &Serving, failure: &StoreFailure) -> ApiError {
                 .into(),
         ),
     }
-}
-
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub trait Acting {
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(map)]
 pub struct Event {
-    /// When, by the host's clock.
+    /// When.
     #[n(0)]
     pub time: Timestamp,
     /// What was done.
@@ -93,6 +93,9 @@ pub enum Actor {
         #[n(2)]
         key: KeyId,
     },
+    /// The owner, by the key pair that claimed the instance.
+    #[n(4)]
+    OwnerKeyPair,
 }
 
 /// What something was done to, as it was called then.
@@ -167,7 +170,30 @@ pub enum Object {
         #[n(3)]
         host: HostName,
     },
+    /// The configuration.
+    #[n(6)]
+    Configuration {
+        /// Which of the owner's acts it was.
+        #[n(0)]
+        number: u64,
+        /// SHA-256 of its text.
+        #[n(1)]
+        text_sha256: ContentHash,
+    },
+    /// The clock.
+    #[n(7)]
+    Clock {
+        /// Which of the owner's acts it was.
+        #[n(0)]
+        number: u64,
+        /// What it was set to.
+        #[n(1)]
+        time: Timestamp,
+    },
 }
+
+/// The owner, by a signature of the key pair.
+pub struct OwnerKeyPair;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $code:literal $text:literal),* $(,)?) => {
@@ -228,6 +254,10 @@ actions! {
     SecretRead = 16 "secret.read",
     /// A use-only value was sent to a host.
     SecretUse = 17 "secret.use",
+    /// The owner has accepted another configuration.
+    ConfigurationAccept = 18 "configuration.accept",
+    /// The owner has set the time.
+    ClockSet = 19 "clock.set",
 }
 
 impl Action {
@@ -279,6 +309,16 @@ impl Acting for FunctionRun {
 
     fn account(&self) -> Option<AccountId> {
         Some(self.grant().account())
+    }
+}
+
+impl Acting for OwnerKeyPair {
+    fn actor(&self) -> Actor {
+        Actor::OwnerKeyPair
+    }
+
+    fn account(&self) -> Option<AccountId> {
+        None
     }
 }
 
@@ -411,7 +451,11 @@ impl Object {
             Self::Secret { id, name, version: _ } | Self::Use { id, name, version: _, host: _ } => {
                 name == wanted || wanted.as_str().parse() == Ok(*id)
             }
-            Self::Key { .. } | Self::Account { .. } | Self::Function { .. } => false,
+            Self::Key { .. }
+            | Self::Account { .. }
+            | Self::Function { .. }
+            | Self::Configuration { .. }
+            | Self::Clock { .. } => false,
         }
     }
 
@@ -429,7 +473,10 @@ impl Object {
                 let own_scope = globs.clone().map_or(Scope::All, Scope::Names);
                 own.lie_within(permissions) && own_scope.lies_within(scope)
             }
-            (Scope::Names(_), Self::Account { .. }) => false,
+            (
+                Scope::Names(_),
+                Self::Account { .. } | Self::Configuration { .. } | Self::Clock { .. },
+            ) => false,
             // Every key of the account may list its functions.
             (Scope::Names(_), Self::Function { .. }) => true,
         }

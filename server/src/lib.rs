@@ -8,6 +8,7 @@ pub mod access;
 mod admission;
 mod api;
 pub mod audit;
+pub mod clock;
 pub mod config;
 mod connection;
 mod data;

@@ -132,6 +132,17 @@ pub const RATE_BUCKETS: usize = 65_536;
 /// Peers whose failed authentications are counted; beyond it they share one count.
 pub const FAILURE_PEERS: usize = 16_384;
 
+// The clock.
+
+/// How far the machine's clock may be behind the last time without a word: clocks are set right by
+/// seconds. Time goes on from the last one all the same.
+pub const CLOCK_BEHIND: Duration = Duration::from_secs(60);
+/// How far the machine's clock may be ahead of the last time and be believed: a machine that is off for
+/// longer waits for its owner.
+pub const CLOCK_AHEAD: Duration = Duration::from_secs(7 * 86_400);
+/// The time is sealed no more often.
+pub const CLOCK_SEAL_INTERVAL: Duration = Duration::from_secs(60);
+
 // The store.
 
 /// A disk for a store: the first two MiB, the engine's first pages, and room to grow twice.

@@ -22,11 +22,13 @@ use neo_secrets_attestation::tcb::Tcb;
 use openssl::nid::Nid;
 use openssl::x509::X509;
 
+use crate::audit::Origin;
+use crate::clock::Clock;
 use crate::data::Data;
 use crate::disk::LookError;
 use crate::evidence::EvidenceError;
 use crate::limits;
-use crate::model::{Label, Timestamp};
+use crate::model::Label;
 use crate::seal::{BootIdentity, Sealer, UnsealError};
 use crate::store::{
     AcceptError, Acceptance, ClaimAgainError, ClaimAnswer, ClosedStore, CreateError, Found,
@@ -119,6 +121,7 @@ pub struct Instance {
     identity: Identity,
     store_place: Place,
     store_limits: StoreLimits,
+    clock: Arc<Clock>,
     /// Claims happen one at a time; a claim that goes on without its caller holds it too.
     claiming: Arc<tokio::sync::Mutex<()>>,
 }
@@ -262,6 +265,7 @@ impl Instance {
         identity: Identity,
         data: Data,
         store_limits: StoreLimits,
+        clock: Clock,
     ) -> Self {
         Instance {
             phase: ArcSwap::from_pointee(Phase::Starting),
@@ -270,6 +274,7 @@ impl Instance {
             endorsed: Endorsed::new(data),
             identity,
             store_limits,
+            clock: Arc::new(clock),
             claiming: Arc::default(),
         }
     }
@@ -277,6 +282,11 @@ impl Instance {
     /// The phase at this moment.
     pub fn phase(&self) -> Arc<Phase> {
         self.phase.load_full()
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
     }
 
     /// How the secure processor fares.
@@ -359,7 +369,8 @@ impl Instance {
 
     fn open_store(&self, store: ClosedStore, boot: &BootIdentity) -> Phase {
         let derive = |request: &_| self.processor.derive_key(request);
-        match store.unseal(boot, derive, self.store_limits, &self.identity.attested) {
+        let (limits, config) = (self.store_limits, &self.identity.attested);
+        match store.unseal(boot, derive, limits, config, &self.clock) {
             Ok(unsealed) => {
                 match unsealed.rewrap {
                     Rewrap::NotNeeded => {}
@@ -453,7 +464,6 @@ impl Instance {
         self: Arc<Self>,
         owner: PublicKey,
         account_name: Label,
-        now: Timestamp,
     ) -> Result<ClaimAnswer, ClaimError> {
         let instance = self.clone();
         let one_at_a_time = self.claiming.clone().lock_owned().await;
@@ -468,7 +478,7 @@ impl Instance {
             Phase::Unclaimed(_) => {
                 let found = move || {
                     let _until_it_ends = one_at_a_time;
-                    instance.found(&phase, owner, account_name, now)
+                    instance.found(&phase, owner, account_name)
                 };
                 let task = tokio::task::spawn_blocking(found);
                 task.await.map_err(|_| ClaimError::Panicked)?
@@ -482,11 +492,11 @@ impl Instance {
         phase: &Arc<Phase>,
         owner: PublicKey,
         account_name: Label,
-        now: Timestamp,
     ) -> Result<ClaimAnswer, ClaimError> {
         let Phase::Unclaimed(sealer) = &**phase else { return Err(ClaimError::NotNow) };
         let config = self.identity.attested.clone();
-        let founding = Founding { owner, config, account_name, sealer, now };
+        let clock = self.clock.clone();
+        let founding = Founding { owner, config, account_name, sealer, clock };
         let (store, answer) = Store::create(&self.store_place, founding, self.store_limits)?;
         tracing::info!(store = %answer.store_id, "claimed");
         let serving = Arc::new(Phase::Serving(Serving::new(store, sealer.tcb())));
@@ -517,12 +527,18 @@ impl Instance {
         self: Arc<Self>,
         number: u64,
         signature: Signature,
+        origin: Origin,
     ) -> Result<(), AcceptConfigError> {
-        let task = tokio::task::spawn_blocking(move || self.accept(number, &signature));
+        let task = tokio::task::spawn_blocking(move || self.accept(number, &signature, origin));
         task.await.map_err(|_| AcceptConfigError::Panicked)?
     }
 
-    fn accept(&self, number: u64, signature: &Signature) -> Result<(), AcceptConfigError> {
+    fn accept(
+        &self,
+        number: u64,
+        signature: &Signature,
+        origin: Origin,
+    ) -> Result<(), AcceptConfigError> {
         let phase = self.phase();
         let Phase::Sealed(Sealed { held: Some(held), .. }) = &*phase else {
             return Err(AcceptConfigError::NotNow);
@@ -530,7 +546,7 @@ impl Instance {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         let Held { store, sealed_at } = held.take().ok_or(AcceptConfigError::NotNow)?;
         let Identity { config: text, attested: config, .. } = &self.identity;
-        match store.accept(&Acceptance { number, signature, text, config }) {
+        match store.accept(&Acceptance { number, signature, text, config, origin }) {
             Ok(store) => {
                 tracing::info!("the owner has accepted the configuration");
                 let serving = Arc::new(Phase::Serving(Serving::new(store, sealed_at)));

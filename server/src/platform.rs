@@ -7,6 +7,7 @@
 pub mod snp;
 
 use std::io;
+use std::time::SystemTime;
 
 pub use neo_secrets_attestation::endorsements::Endorsements;
 use neo_secrets_attestation::roots::Roots;
@@ -48,6 +49,9 @@ pub trait Platform: Send + Sync + 'static {
     /// # Errors
     /// Where that can't be given up.
     fn only_reports(&self) -> io::Result<()>;
+
+    /// What the machine's clock says, which its host sets.
+    fn time(&self) -> SystemTime;
 
     /// Whose reports this kind of machine gives.
     fn roots(&self) -> Roots;

@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::admission::{Admission, Place};
 use crate::api::{self, Api, Connection};
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::connection::{Patience, Watched};
 use crate::data::Data;
@@ -197,8 +198,9 @@ async fn serve<F: Future<Output = ()>>(
         attested: config.attested.clone(),
         image_version: ImageVersion::new(env!("CARGO_PKG_VERSION"))?,
     };
-    let instance =
-        Arc::new(Instance::new(Processor::new(platform), identity, data, store_limits(&config)));
+    let (clock, limits) = (Clock::start(platform.time()), store_limits(&config));
+    let processor = Processor::new(platform);
+    let instance = Arc::new(Instance::new(processor, identity, data, limits, clock));
     let attester = Arc::downgrade(&instance);
     let evidence = EvidenceQueue::start(move |root| {
         attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)

@@ -30,6 +30,7 @@ use crate::access::{
     Write,
 };
 use crate::audit::{Act, EventPage, EventQuery};
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::model::{
     Account, AccountChange, AccountId, AccountPage, ApiKey, Change, ContentHash, Execution,
@@ -48,7 +49,7 @@ pub use error::{
 pub use founding::{ClaimAnswer, CreateError, Founding};
 pub use functions::Invocable;
 pub(crate) use header::Header;
-pub use held::{AcceptError, Acceptance, HeldStore};
+pub use held::{AcceptError, Acceptance, ClockSetting, HeldStore};
 use neo_secrets_attestation::binding::ReportData;
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::StoreId;
@@ -736,6 +737,31 @@ impl Store {
             accounts::delete(access, changes, &act, id)
         };
         self.writer.submit(SYSTEM, delete).await
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.writer.shared.core.clock
+    }
+
+    /// The number of the owner's next act, by the key pair.
+    ///
+    /// # Errors
+    /// The store's failures.
+    pub fn next_act(&self) -> Result<u64, StoreFailure> {
+        self.read(|access, _| held::next_act(access))
+    }
+
+    /// Sets the time to what the owner has signed.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; the time goes on as it was.
+    pub async fn set_clock(&self, setting: ClockSetting) -> Result<(), AcceptError> {
+        let set = move |access: &Access<'_>, changes: &mut Changes| {
+            held::set_clock(access, changes, setting)
+        };
+        self.writer.submit(SYSTEM, set).await
     }
 
     /// Writes that wait for their turn.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::SystemTime;
 
 use neo_secrets_attestation::roots::Roots;
 use sha2::{Digest, Sha256};
@@ -133,6 +134,10 @@ impl Platform for FakePlatform {
 
     fn only_reports(&self) -> std::io::Result<()> {
         Ok(())
+    }
+
+    fn time(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     fn roots(&self) -> Roots {

@@ -56,6 +56,9 @@ fn another_configuration_keeps_the_store_closed_until_its_owner_accepts_it() {
     cli(&["accept-config", &url, "--owner-key", "owner.pem"]).says(0, &["accepted", "reveal"]);
     assert_eq!(instance.state(), "ready");
     cli(&["secrets", "list", "--url", &url, "--key-file", "admin.key"]).says(0, &[]);
+    // The owner's log tells of it, from where and by which request.
+    let told = ["configuration.accept", "ownerKeyPair", "127.0.0.1"];
+    cli(&["audit", "--owner", "--url", &url, "--key-file", "owner.key"]).says(0, &told);
     instance.terminate();
     // It stays accepted, and the one before is now the other one.
     let instance = home.start();

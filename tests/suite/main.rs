@@ -6,6 +6,7 @@ mod audit;
 mod callers;
 mod cli;
 mod cli_owner;
+mod clock;
 mod closed;
 mod configuration;
 mod conformance;

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use data_encoding::{BASE64, HEXLOWER};
-use neo_secrets_attestation::binding::configuration_message;
+use neo_secrets_attestation::binding::{clock_message, configuration_message};
 use neo_secrets_attestation::evidence::{ConfigText, StoreId};
 use neo_secrets_tests::appliance::{Appliance, CONFIG, Home, chip, claim_body};
 use neo_secrets_tests::http::{Answer, Connection};
@@ -229,6 +229,18 @@ fn changed(s: &mut Session<'_>, owner: &PKey<Private>, config: &str) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
+fn set_clock(s: &mut Session<'_>, owner: &PKey<Private>) {
+    let clock = s.good("Clock", "", "", None);
+    let store = HEXLOWER.decode(clock["storeId"].as_str().unwrap().as_bytes()).unwrap();
+    let store = StoreId(store.try_into().unwrap());
+    let (number, text) = (clock["number"].as_u64().unwrap(), clock["time"].as_str().unwrap());
+    let message = clock_message(&store, number, text.parse().unwrap());
+    let signature = Signer::new_without_digest(owner).unwrap().sign_oneshot_to_vec(&message);
+    let signature = BASE64.encode(&signature.unwrap());
+    let body = json!({"number": number, "time": text, "signature": signature});
+    s.good("SetClock", "", "", Some(body));
+}
+
 fn endorsements(s: &mut Session<'_>) {
     let now = OffsetDateTime::now_utc();
     let chip = Chip::open(&s.appliance.home.path("chip"), now).unwrap();
@@ -244,13 +256,14 @@ fn endorsements(s: &mut Session<'_>) {
     s.good("KeepCrl", "", "", Some(json!({"crl": crl})));
 }
 
-fn serving(s: &mut Session<'_>) {
+fn serving(s: &mut Session<'_>, owner: &PKey<Private>) {
     s.good("Ready", "", "", None);
     s.good("Attestation", "", "?nonce=AAAAAAAAAAAAAAAAAAAAAA", None);
     s.good("Metrics", "", "", None);
     s.good("LastReport", "", "", None);
     s.good("SealState", "", "", None);
     endorsements(s);
+    set_clock(s, owner);
     let tags = json!({"env": "prod"});
     let body = json!({"name": "db", "value": "one", "description": "d", "tags": tags,
         "expiresAt": "2999-01-01T00:00:00Z"});
@@ -400,7 +413,7 @@ fn every_answer_is_as_openapi_json_says() {
     let claimed = claim(&mut s, &owner);
     let text = |field: &str| claimed[field].as_str().unwrap();
     s.keys = keys(&mut s, text("adminKey"), text("ownerKey"));
-    serving(&mut s);
+    serving(&mut s, &owner);
     let Session { document, operations, keys, seen, checks, .. } = s;
     appliance.terminate();
     std::fs::write(home.path("config.toml"), CONFIG).unwrap();

@@ -69,6 +69,14 @@ fn randomness_is_in_secret_only() {
 }
 
 #[test]
+fn there_is_one_clock() {
+    // What the machine says comes in by the platform; whoever needs the time asks the clock.
+    let words = ["SystemTime::now", "now_utc"];
+    let allowed = ["server/src/platform/snp.rs"];
+    assert_eq!(offenders("server/src", &words, &allowed), [""; 0]);
+}
+
+#[test]
 fn only_phase_touches_the_platform() {
     let words = [".platform.report(", ".platform.derive_key(", ".platform.endorsements("];
     let allowed = ["server/src/phase/processor.rs"];

@@ -3,9 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use neo_secrets_attestation::binding::{Exporter, claim_message, configuration_message};
+use neo_secrets_attestation::binding::{
+    Exporter, claim_message, clock_message, configuration_message,
+};
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::{ConfigText, StoreId};
+use neo_secrets_attestation::time::UnixTime;
 use openssl::pkey::{Id, PKey, Private};
 use openssl::sign::Signer;
 use zeroize::Zeroizing;
@@ -75,10 +78,7 @@ impl OwnerKey {
 
     /// The signature that claims an instance over the connection with this exporter.
     pub fn sign_claim(&self, exporter: &Exporter) -> Result<Signature, OwnerKeyError> {
-        let mut signature = [0; 64];
-        let mut signer = Signer::new_without_digest(&self.pair)?;
-        signer.sign_oneshot(&mut signature, &claim_message(exporter))?;
-        Ok(Signature(signature))
+        self.sign(&claim_message(exporter))
     }
 
     /// The signature that accepts a configuration for a store, as the owner's `number`th act.
@@ -88,9 +88,23 @@ impl OwnerKey {
         number: u64,
         config: &ConfigText,
     ) -> Result<Signature, OwnerKeyError> {
+        self.sign(&configuration_message(store, number, config))
+    }
+
+    /// The signature that sets a store's time, as the owner's `number`th act.
+    pub fn sign_clock(
+        &self,
+        store: &StoreId,
+        number: u64,
+        time: UnixTime,
+    ) -> Result<Signature, OwnerKeyError> {
+        self.sign(&clock_message(store, number, time))
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, OwnerKeyError> {
         let mut signature = [0; 64];
         let mut signer = Signer::new_without_digest(&self.pair)?;
-        signer.sign_oneshot(&mut signature, &configuration_message(store, number, config))?;
+        signer.sign_oneshot(&mut signature, message)?;
         Ok(Signature(signature))
     }
 

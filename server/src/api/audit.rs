@@ -54,6 +54,7 @@ enum Who {
         code_sha256: ContentHash,
         key: KeyId,
     },
+    OwnerKeyPair,
 }
 
 /// What it was done to, as it was called then.
@@ -84,6 +85,15 @@ enum What<'e> {
         name: &'e FunctionName,
         #[serde(rename = "codeSha256")]
         code_sha256: ContentHash,
+    },
+    Configuration {
+        act: u64,
+        #[serde(rename = "textSha256")]
+        text_sha256: ContentHash,
+    },
+    Clock {
+        act: u64,
+        time: Timestamp,
     },
 }
 
@@ -157,6 +167,7 @@ impl<'e> Entry<'e> {
                 Actor::Key(id) => Who::Key { id },
                 Actor::Owner(id) => Who::Owner { id },
                 Actor::Function { id, code_sha256, key } => Who::Function { id, code_sha256, key },
+                Actor::OwnerKeyPair => Who::OwnerKeyPair,
             },
             object: What::of(object),
             from: *peer,
@@ -177,6 +188,10 @@ impl<'e> What<'e> {
             // What it may do is for the store, which decides by it who sees the event.
             Object::Key { id, name, permissions: _, globs: _ } => What::Key { id: *id, name },
             Object::Account { id, name } => What::Account { id: *id, name },
+            Object::Configuration { number, text_sha256 } => {
+                What::Configuration { act: *number, text_sha256: *text_sha256 }
+            }
+            Object::Clock { number, time } => What::Clock { act: *number, time: *time },
             Object::Function { id, name, code_sha256 } => {
                 What::Function { id: *id, name, code_sha256: *code_sha256 }
             }

@@ -11,7 +11,7 @@ use super::body::Body;
 use super::error::ApiError;
 use super::json::Sent;
 use super::query::Query;
-use super::{Answer, Api, Connection, health, now};
+use super::{Answer, Api, Connection, health};
 use crate::limits;
 use crate::model::{AccountId, Label};
 use crate::phase::{ClaimError, Phase};
@@ -89,7 +89,7 @@ pub async fn claim(
             return Err(ApiError::Forbidden("The configuration names another owner.".into()));
         }
     }
-    match api.instance.clone().claim(owner, account_name, now()).await {
+    match api.instance.clone().claim(owner, account_name).await {
         Ok(answer) => Ok(claimed(&answer)),
         Err(error) => Err(refused(api, &error)),
     }

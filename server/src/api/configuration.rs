@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::limiter::Exceeded;
 use super::query::Query;
 use super::{Answer, Api, health, rate_limited, request};
+use crate::audit::Origin;
 use crate::limits;
 use crate::phase::{AcceptConfigError, Pending};
 use crate::store::{AcceptError, StoreFailure};
@@ -51,6 +52,7 @@ pub async fn waiting(api: &Api, query: &str, body: &mut Body) -> Result<Answer, 
 pub async fn accept(
     api: &Api,
     request: &HttpRequest,
+    origin: &Origin,
     query: &str,
     body: &mut Body,
 ) -> Result<Answer, ApiError> {
@@ -68,7 +70,7 @@ pub async fn accept(
         .required_text("signature")?
         .parse()
         .map_err(|error: KeyTextError| ApiError::field("signature", error.to_string()))?;
-    match api.instance.clone().accept_config(number, signature).await {
+    match api.instance.clone().accept_config(number, signature, origin.clone()).await {
         Ok(()) => {
             api.failures.give_back(peer);
             Ok(Answer::done("Configuration accepted"))

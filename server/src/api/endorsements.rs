@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::json::Object;
 use super::limiter::Exceeded;
 use super::query::Query;
-use super::{Answer, Api, health, now, rate_limited, request};
+use super::{Answer, Api, health, rate_limited, request};
 use crate::limits;
 use crate::phase::{KeepError, Kept, Phase};
 
@@ -64,7 +64,7 @@ pub async fn keep_crl(
     let upload = async {
         let mut fields = fields(query, body, CRL).await?;
         let crl = der(&mut fields, "crl", limits::UPLOADED_CRL_BYTES)?;
-        let kept = api.instance.clone().keep_crl(crl, clock()).await;
+        let kept = api.instance.clone().keep_crl(crl, clock(api)).await;
         let (crl, kept) = kept.map_err(|error| refused(api, &error, |_| Endorsement::Crl))?;
         let (this_update, next_update) = (crl.this_update(), crl.next_update());
         let message = "CRL accepted";
@@ -86,7 +86,7 @@ pub async fn keep_chain(
         let mut one = |name| der(&mut fields, name, limits::UPLOADED_CERTIFICATE_BYTES);
         let chain =
             Endorsements { vek: one("vek")?, ask: one("ask")?, ark: one("ark")?, crl: None };
-        let kept = api.instance.clone().keep_chain(chain, clock()).await;
+        let kept = api.instance.clone().keep_chain(chain, clock(api)).await;
         // What is wrong with a report by itself shows in that the VEK does not fit it.
         let at_fault = |error: &VerifyError| error.endorsement().unwrap_or(Endorsement::Vek);
         let kept = kept.map_err(|error| refused(api, &error, at_fault))?;
@@ -173,6 +173,6 @@ fn no_report(api: &Api) -> ApiError {
     }
 }
 
-fn clock() -> UnixTime {
-    UnixTime::from_seconds(now().unix_seconds()).unwrap_or(UnixTime::MAX)
+fn clock(api: &Api) -> UnixTime {
+    UnixTime::from_seconds(api.now().unix_seconds()).unwrap_or(UnixTime::MAX)
 }

@@ -6,6 +6,7 @@ use super::Answer;
 use super::body::Body;
 use super::error::ApiError;
 use super::query::Query;
+use crate::clock::Suspicion;
 use crate::phase::{Instance, Phase, ProcessorState};
 
 /// That all is well.
@@ -13,13 +14,17 @@ use crate::phase::{Instance, Phase, ProcessorState};
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Health {
     status: &'static str,
+    /// Where an operator has to look all the same: a word of OPERATIONS.md and a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = String, required = false))]
+    warning: Option<&'static str>,
 }
 
 /// The process lives.
 pub async fn live(query: &str, body: &mut Body) -> Result<Answer, ApiError> {
     body.none().await?;
     Query::parse(query, &[])?;
-    Ok(Answer::ok(&Health { status: "ok" }))
+    Ok(Answer::ok(&Health { status: "ok", warning: None }))
 }
 
 /// Whether the instance serves, and if not, why not.
@@ -37,7 +42,17 @@ pub async fn ready(instance: &Instance, query: &str, body: &mut Body) -> Result<
     if let ProcessorState::Dead(reason) = instance.processor_state() {
         return fault(format!("processor-lost: no evidence until the machine restarts: {reason}"));
     }
-    Ok(Answer::ok(&Health { status: "serving" }))
+    let warning = instance.clock().suspicion().map(|suspicion| match suspicion {
+        Suspicion::Behind => {
+            "clock-suspect: the machine's clock is behind the time that the store has sealed, which \
+             goes on; its owner may set it: neo-secrets set-clock"
+        }
+        Suspicion::Ahead => {
+            "clock-suspect: the machine's clock is more than a week ahead of the time that the store \
+             has sealed, which goes on; its owner may set it: neo-secrets set-clock"
+        }
+    });
+    Ok(Answer::ok(&Health { status: "serving", warning }))
 }
 
 /// 503, for every phase but `Serving`: a code and a sentence.

@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::executions::{Item, Record};
 use super::functions::failed;
 use super::request::Call;
-use super::{Answer, now, store_failure};
+use super::{Answer, store_failure};
 use crate::access::{Execute, FunctionRun};
 use crate::functions::{Began, Busy, ExecuteError, Executed, Invocation, Unavailable};
 use crate::model::{
@@ -46,8 +46,9 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let place = functions.place(account, invocable.function.memory.get(), bytes).map_err(busy)?;
     let (serving, egress) = (call.serving.clone(), call.api.egress.clone());
     let origin = call.origin.clone();
+    let clock = call.api.instance.clock().clone();
     if is_async {
-        let began = Began::at_this_moment(now());
+        let began = Began::at_this_moment(clock.now());
         let begun = serving.store.begin_execution(run.clone(), began.at()).await;
         begun.map_err(|error| failed(&call, &error))?;
         let execution = Execution {
@@ -61,7 +62,7 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
         let runs = functions.clone();
         drop(functions.spawn(async move {
             let turn = place.turn().await;
-            match serving.store.renewed(invocable, now()) {
+            match serving.store.renewed(invocable, clock.now()) {
                 Ok(invocable) => {
                     let invocation =
                         Invocation { serving, egress, invocable, params, origin, began };
@@ -82,9 +83,9 @@ pub async fn invoke(mut call: Call<'_>) -> Result<Answer, ApiError> {
         return Ok(Answer { location, ..answer.about(execution.id) });
     }
     let turn = functions.turn(place).await.map_err(busy)?;
-    let renewed = serving.store.renewed(invocable, now());
+    let renewed = serving.store.renewed(invocable, clock.now());
     let invocable = renewed.map_err(|error| failed(&call, &error))?;
-    let began = Began::at_this_moment(now());
+    let began = Began::at_this_moment(clock.now());
     let invocation = Invocation { serving, egress, invocable, params, origin, began };
     let runs = functions.clone();
     let executed = functions.spawn(async move {

@@ -2,7 +2,7 @@
 //! built: OPERATIONS.md lists every metric.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode};
 
@@ -11,6 +11,7 @@ use super::request::{Call, METHODS, known_method};
 use super::route::Place;
 use super::{Answer, Api};
 use crate::metrics::{Histogram, Kind, TIMES, Text};
+use crate::model::Timestamp;
 use crate::phase::Phase;
 use crate::store::Store;
 
@@ -57,10 +58,10 @@ struct Requests {
 
 impl Counters {
     /// All at nothing.
-    pub fn new() -> Self {
+    pub fn new(started: Timestamp) -> Self {
         let requests = |_| Requests { answers: Default::default(), times: Histogram::new(TIMES) };
         Counters {
-            started: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            started: Duration::from_millis(started.unix_millis()),
             failed_authentications: AtomicU64::new(0),
             places: std::array::from_fn(requests),
         }
@@ -114,7 +115,7 @@ impl Counters {
             .number(&[], self.failed_authentications.load(Ordering::Relaxed));
         text.family("neo_secrets_open_connections", Kind::Gauge, "Connections whose TLS stands.")
             .number(&[], open_connections());
-        let help = "When the server started, in seconds since 1970, by the host's clock.";
+        let help = "When the server started, in seconds since 1970.";
         text.family("process_start_time_seconds", Kind::Gauge, help)
             .number(&[], self.started.as_secs_f64());
     }
@@ -141,6 +142,10 @@ fn write_instance(text: &mut Text, api: &Api, store: &Store) {
     for name in Phase::NAMES {
         family.number(&[("phase", name)], u8::from(name == phase));
     }
+    let name = "neo_secrets_clock_suspect";
+    let help = "1 where the machine's clock is not believed.";
+    let is_suspect = api.instance.clock().suspicion().is_some();
+    text.family(name, Kind::Gauge, help).number(&[], u8::from(is_suspect));
     let commits = store.commits();
     let help = "The store's commits: from the last change to what the disk has acknowledged.";
     text.family("neo_secrets_store_commit_duration_seconds", Kind::Histogram, help)

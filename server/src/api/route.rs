@@ -27,6 +27,10 @@ pub enum Endpoint {
     Configuration,
     /// `PUT /v1/configuration`
     AcceptConfiguration,
+    /// `GET /v1/clock`
+    Clock,
+    /// `PUT /v1/clock`
+    SetClock,
     /// Needs an open store and an API key.
     Keyed(Keyed),
 }
@@ -156,6 +160,10 @@ const ROUTES: &[Route] = &[
             (Method::GET, Endpoint::Configuration),
             (Method::PUT, Endpoint::AcceptConfiguration),
         ],
+    },
+    Route {
+        template: "/v1/clock",
+        methods: &[(Method::GET, Endpoint::Clock), (Method::PUT, Endpoint::SetClock)],
     },
     Route { template: "/v1/claim", methods: &[(Method::POST, Endpoint::Claim)] },
     Route {

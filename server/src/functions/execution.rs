@@ -133,7 +133,7 @@ impl Host for StoreHost {
 
     async fn fetch(&self, request: FetchRequest) -> Result<FetchResponse, Failure> {
         let (store, run, origin) = (&self.serving.store, self.run.clone(), self.origin.clone());
-        let secrets = RunSecrets { store, run, origin, clock: crate::api::now };
+        let secrets = RunSecrets { store, run, origin, clock: store.clock() };
         self.egress.fetch(&self.rules, &secrets, request).await
     }
 }

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 use neo_secrets_attestation::ed25519::PublicKey;
 
 use super::*;
+use crate::clock::Clock;
 use crate::model::PerResource;
 use crate::testing::FakePlatform;
 
@@ -29,8 +30,9 @@ fn unclaimed(folder: &std::path::Path) -> Arc<Instance> {
         accounts: 1,
         execution_bytes: 9,
     };
+    let clock = Clock::start(std::time::SystemTime::now());
     let processor = Processor::new(FakePlatform::new([]));
-    let instance = Instance::new(processor, identity, Data::open(folder).unwrap(), limits);
+    let instance = Instance::new(processor, identity, Data::open(folder).unwrap(), limits, clock);
     instance.boot().unwrap();
     Arc::new(instance)
 }
@@ -46,7 +48,7 @@ fn a_claim_whose_caller_went_away_still_keeps_the_next_one_waiting() {
     let instance = unclaimed(folder.path());
     let claim = |owner| {
         let name = Label::parse("default".to_owned()).unwrap();
-        instance.clone().claim(owner, name, Timestamp::from_unix_millis(0))
+        instance.clone().claim(owner, name)
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let (first, second) = (owner(), owner());

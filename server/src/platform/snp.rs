@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use neo_secrets_attestation::certificate_table::CertificateTable;
 use neo_secrets_attestation::roots::Roots;
@@ -211,6 +212,10 @@ impl Platform for SnpDevice {
 
     fn only_reports(&self) -> io::Result<()> {
         filter::only_reports()
+    }
+
+    fn time(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     fn roots(&self) -> Roots {

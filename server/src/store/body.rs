@@ -74,6 +74,7 @@ bodies! {
     OwnerBody: Owner 2,
     AccountBody: Account 1,
     DeletionBody: Deletion 1,
+    ClockBody: Clock 1,
     TokenBody: Token 1,
     StateBodyV1: State 1,
     StateBody: State 2,
@@ -106,6 +107,14 @@ pub(super) struct InstanceBody {
     pub(super) log: KeyBytes,
     #[n(2)]
     pub(super) receipt: KeyBytes,
+}
+
+/// The highest time that is sealed.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct ClockBody {
+    #[n(0)]
+    pub(super) time: Timestamp,
 }
 
 #[derive(Encode, Decode)]

@@ -2,6 +2,7 @@
 //! state.
 
 use crate::access::{Grant, Right, Token};
+use crate::clock::Clock;
 use crate::keys::{
     AccountKey, AccountWrapKey, CryptoError, FunctionNameIndexKey, NameIndexKey, RecordRoot,
     RootKey, SigningKey, SigningKeys, TokenHash, TokenIndexKey,
@@ -10,7 +11,7 @@ use crate::limits::ACCOUNT_KEYS_CACHED;
 use crate::model::{AccountId, FunctionId, FunctionName, SecretName};
 use crate::secret::{RandomError, random_array};
 use crate::store::admitted::Admitted;
-use crate::store::body::{Body, ExecutionBody, InstanceBody, Opening};
+use crate::store::body::{Body, ClockBody, ExecutionBody, InstanceBody, Opening};
 use crate::store::engine::{Changes, Stored, View};
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, Address, SYSTEM};
@@ -28,6 +29,7 @@ pub(super) struct Core {
     pub(super) settled: AtomicBool,
     /// This opening of the store.
     pub(super) opening: Opening,
+    pub(super) clock: Arc<Clock>,
     wrap: AccountWrapKey,
     system: AccountKeys,
     tokens: TokenIndexKey,
@@ -86,6 +88,7 @@ impl Core {
         system: AccountKey,
         signing: SigningKeys,
         limits: StoreLimits,
+        clock: Arc<Clock>,
     ) -> Result<Self, CryptoError> {
         let tokens = system.token_index_key(&header.store_id);
         Ok(Self {
@@ -94,6 +97,7 @@ impl Core {
             signing,
             settled: AtomicBool::new(false),
             opening: Opening(random_array()?),
+            clock,
             wrap: root.account_wrap_key(&header.store_id),
             system: AccountKeys::new(&header, SYSTEM, system),
             tokens,
@@ -102,13 +106,14 @@ impl Core {
         })
     }
 
-    /// An existing store's: its first records have to open under this root key. Whether the claim is
-    /// final is still to be read.
+    /// An existing store's: its first records have to open under this root key, and the clock takes
+    /// its time. Whether the claim is final is still to be read.
     pub(super) fn open(
         header: Header,
         root: &RootKey,
         view: &dyn View,
         limits: StoreLimits,
+        clock: Arc<Clock>,
     ) -> Result<Self, StoreFailure> {
         let wrap = root.account_wrap_key(&header.store_id);
         let address = Address::account_key(SYSTEM);
@@ -122,7 +127,11 @@ impl Core {
             log: SigningKey::from_seed(log)?,
             receipt: SigningKey::from_seed(receipt)?,
         };
-        Ok(Self::found(header, root, system, signing, limits)?)
+        // A store from before times were sealed has none until its next commit.
+        if let Some(ClockBody { time }) = read(&header, &system, view, &Address::clock())? {
+            clock.found(time);
+        }
+        Ok(Self::found(header, root, system, signing, limits, clock)?)
     }
 
     /// Records as one view shows them.

@@ -36,9 +36,10 @@ pub(super) enum EngineError {
     /// The engine panicked.
     #[error("the engine panicked: {0}")]
     Panicked(String),
-    /// The batch's events could not be sealed, so that nothing of it was written.
-    #[error("the audit log was not written: {0}")]
-    Audit(StoreFailure),
+    /// What goes with every batch, its events and the time, could not be sealed, so that nothing of
+    /// it was written.
+    #[error("events and time could not be sealed: {0}")]
+    Seal(StoreFailure),
 }
 
 impl From<StorageError> for EngineError {
@@ -466,7 +467,7 @@ impl From<EngineError> for StoreFailure {
             EngineError::Locked
             | EngineError::Io(_)
             | EngineError::Panicked(_)
-            | EngineError::Audit(_) => Self::Unavailable,
+            | EngineError::Seal(_) => Self::Unavailable,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The claim: a store comes to be in one transaction, complete or not at all.
 
 use crate::access::Token;
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::keys::{AccountKey, CryptoError, RootKey, SigningKeys, TokenHash};
 use crate::model::{AccountId, KeyId, Label, NewAccount, Quotas, Timestamp};
@@ -9,7 +10,7 @@ use crate::secret::random_array;
 use crate::store::accounts::{self, Made, put_account_key};
 use crate::store::api_keys::{new_token, put_token};
 use crate::store::body::{
-    InstanceBody, KeyBody, OwnerBody, OwnerKey, SealedConfig, StateBody, TokenBody,
+    ClockBody, InstanceBody, KeyBody, OwnerBody, OwnerKey, SealedConfig, StateBody, TokenBody,
 };
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Changes, Commit, Engine, EngineError};
@@ -45,7 +46,7 @@ pub struct Founding<'a> {
     /// What the store is sealed with.
     pub sealer: &'a Sealer,
     /// The time.
-    pub now: Timestamp,
+    pub clock: Arc<Clock>,
 }
 
 /// What a claim answers; the tokens are shown once.
@@ -210,19 +211,21 @@ pub(super) fn found(
     let root = RootKey::random()?;
     let signing = SigningKeys::random()?;
     let table = founding.sealer.seal(&header, &root, &signing.instance)?;
-    let core = Core::found(header, &root, AccountKey::random()?, signing, limits)?;
+    let (clock, first) = (founding.clock.clone(), founding.clock.first());
+    let core = Core::found(header, &root, AccountKey::random()?, signing, limits, clock)?;
     let engine = Engine::open(backend, space)?;
     let answer = engine.write(|batch| {
         let mut changes = Changes::default();
         changes.put(header_key(), header.to_bytes().to_vec());
         changes.put(slots_key(), table.to_bytes());
-        let answer = first_records(&core.access(&*batch), &mut changes, founding);
+        let answer = first_records(&core.access(&*batch), &mut changes, founding, first.time);
         if answer.is_ok() {
             batch.apply(&changes)?;
         }
         let commit = if answer.is_ok() { Commit::Yes } else { Commit::Nothing };
         Ok((answer, commit))
     })??;
+    core.clock.note_sealed(first);
     Ok((engine, core, answer))
 }
 
@@ -230,8 +233,9 @@ fn first_records(
     access: &Access<'_>,
     changes: &mut Changes,
     founding: Founding<'_>,
+    now: Timestamp,
 ) -> Result<ClaimAnswer, CreateError> {
-    let Founding { owner, config, account_name, sealer: _, now } = founding;
+    let Founding { owner, config, account_name, sealer: _, clock: _ } = founding;
     let Core { header, signing, .. } = access.core;
     let system = access.core.system();
     let mut system_state = StateBody::new(Quotas::default());
@@ -253,6 +257,7 @@ fn first_records(
     let (config, acts) = (SealedConfig(config), 0);
     let body = OwnerBody { public_key, bearer_key, account, admin_key, settled, config, acts };
     access.put(changes, system, &Address::owner(), &body)?;
+    access.put(changes, system, &Address::clock(), &ClockBody { time: now })?;
     access.put(changes, system, &Address::state(SYSTEM), &system_state)?;
     Ok(ClaimAnswer {
         store_id: header.store_id,

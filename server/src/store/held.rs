@@ -1,17 +1,22 @@
 //! A store whose root key is at hand, and which stays closed all the same: the configuration of this
 //! start is not the one that its owner has accepted (STORE.md §6.1).
 
+use crate::audit::{Act, Action, Event, Object, Origin, OwnerKeyPair};
+use crate::model::{ContentHash, Timestamp};
 use crate::store::Store;
+use crate::store::audit::{self, Pending};
 use crate::store::body::{OwnerBody, OwnerKey, SealedConfig};
-use crate::store::core::Core;
+use crate::store::core::{Access, Core};
 use crate::store::engine::{Changes, Commit, Engine};
 use crate::store::error::StoreFailure;
-use crate::store::record::Address;
+use crate::store::record::{Address, SYSTEM};
 use crate::store::writer::Writer;
-use neo_secrets_attestation::binding::configuration_message;
+use neo_secrets_attestation::binding::{clock_message, configuration_message};
 use neo_secrets_attestation::config::AttestedConfig;
 use neo_secrets_attestation::ed25519::{PublicKey, Signature};
 use neo_secrets_attestation::evidence::{ConfigText, StoreId};
+use neo_secrets_attestation::time::UnixTime;
+use sha2::{Digest, Sha256};
 
 /// The store. No record of it can be read.
 pub struct HeldStore {
@@ -30,9 +35,11 @@ pub struct Acceptance<'a> {
     pub text: &'a ConfigText,
     /// Its attested part.
     pub config: &'a AttestedConfig,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
-/// Why the store stays held.
+/// Why an act is not the owner's.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     /// Not the owner's next act.
@@ -41,8 +48,8 @@ pub enum AcceptError {
         /// The next one's.
         next: u64,
     },
-    /// Not signed by the owner over this store, number and configuration.
-    #[error("the signature is not the owner's over this store, number and configuration")]
+    /// Not signed by the owner over this store, this number, and what is to be accepted.
+    #[error("the signature is not the owner's over this store, number and content")]
     Signature,
     /// The store failed.
     #[error(transparent)]
@@ -87,20 +94,20 @@ impl HeldStore {
         self,
         acceptance: &Acceptance<'_>,
     ) -> Result<Store, (Option<Box<Self>>, AcceptError)> {
-        let Acceptance { number, signature, text, config } = acceptance;
-        let next = self.next_act();
-        if *number != next {
-            return Err((Some(Box::new(self)), AcceptError::Number { next }));
+        let Acceptance { number, signature, text, config, origin } = acceptance;
+        let message = configuration_message(&self.store_id(), *number, text);
+        if let Err(error) = check(&self.owner, *number, signature, &message) {
+            return Err((Some(Box::new(self)), error));
         }
-        let OwnerKey(owner) = self.owner.public_key;
-        let message = configuration_message(&self.store_id(), next, text);
-        if owner.verify(&message, signature).is_err() {
-            return Err((Some(Box::new(self)), AcceptError::Signature));
-        }
+        let number = *number;
         let Self { engine, core, owner } = self;
-        let owner = OwnerBody { config: SealedConfig((*config).clone()), acts: next, ..owner };
+        let owner = OwnerBody { config: SealedConfig((*config).clone()), acts: number, ..owner };
+        let text_sha256 = ContentHash(Sha256::digest(text.as_str()).into());
+        let object = Object::Configuration { number, text_sha256 };
+        let act = Act { by: OwnerKeyPair, origin: origin.clone(), now: core.clock.now() };
+        let event = act.event(Action::ConfigurationAccept, object);
         let failed = |failure: StoreFailure| (None, failure.into());
-        put(&engine, &core, &owner).map_err(failed)?;
+        put(&engine, &core, &owner, event).map_err(failed)?;
         let writer = Writer::start(engine, core)
             .map_err(|failed| (None, failed.1))
             .map_err(|(held, error)| (held, StoreFailure::from(error).into()))?;
@@ -108,9 +115,66 @@ impl HeldStore {
     }
 }
 
-fn put(engine: &Engine, core: &Core, owner: &OwnerBody) -> Result<(), StoreFailure> {
-    let mut changes = Changes::default();
+/// Whether this is the owner's next act, and signed.
+fn check(
+    owner: &OwnerBody,
+    number: u64,
+    signature: &Signature,
+    message: &[u8],
+) -> Result<(), AcceptError> {
+    let next = owner.acts.saturating_add(1);
+    if number != next {
+        return Err(AcceptError::Number { next });
+    }
+    let OwnerKey(key) = owner.public_key;
+    key.verify(message, signature).map_err(|_| AcceptError::Signature)
+}
+
+fn put(engine: &Engine, core: &Core, owner: &OwnerBody, event: Event) -> Result<(), StoreFailure> {
+    let (mut changes, mut events) = (Changes::default(), Pending::default());
     let snapshot = engine.snapshot()?;
-    core.access(&snapshot).put(&mut changes, core.system(), &Address::owner(), owner)?;
+    let access = core.access(&snapshot);
+    access.put(&mut changes, core.system(), &Address::owner(), owner)?;
+    events.admit(&access, (SYSTEM, event))?;
+    events.put(&access, &mut changes)?;
     Ok(engine.write(|batch| Ok((batch.apply(&changes)?, Commit::Yes)))?)
+}
+
+/// The owner's word on the time.
+pub struct ClockSetting {
+    /// Which of the owner's acts it is.
+    pub number: u64,
+    /// The time, in whole seconds.
+    pub time: Timestamp,
+    /// Over store, number and time.
+    pub signature: Signature,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Sets the time, which the commit seals.
+pub(super) fn set_clock(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    setting: ClockSetting,
+) -> Result<(), AcceptError> {
+    let ClockSetting { number, time, signature, origin } = setting;
+    let core = access.core;
+    let owner = access.get(core.system(), &Address::owner())?;
+    // A text of a time has none that is later than the last.
+    let unix = UnixTime::from_seconds(time.unix_seconds()).unwrap_or(UnixTime::MAX);
+    let message = clock_message(&core.header.store_id, number, unix);
+    check(&owner, number, &signature, &message)?;
+    let owner = OwnerBody { acts: number, ..owner };
+    access.put(changes, core.system(), &Address::owner(), &owner)?;
+    let act = Act { by: OwnerKeyPair, origin, now: core.clock.now() };
+    audit::note(changes, &act, Action::ClockSet, Object::Clock { number, time });
+    core.clock.set(time);
+    Ok(())
+}
+
+/// The number of the owner's next act.
+pub(super) fn next_act(access: &Access<'_>) -> Result<u64, StoreFailure> {
+    let owner = access.get(access.core.system(), &Address::owner())?;
+    Ok(owner.acts.saturating_add(1))
 }

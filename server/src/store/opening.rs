@@ -1,5 +1,6 @@
 //! Opening an existing store: first the file, then the seal.
 
+use crate::clock::Clock;
 use crate::disk::{Disk, LookError};
 use crate::keys::RootKey;
 use crate::seal::{
@@ -76,7 +77,7 @@ impl From<EngineError> for OpenError {
             EngineError::Damaged(what) => Self::Damaged(what),
             EngineError::Panicked(what) => Self::Damaged(format!("the engine panicked: {what}")),
             EngineError::Io(what) => Self::Io(io::Error::other(what)),
-            EngineError::Audit(failure) => Self::Io(io::Error::other(failure)),
+            EngineError::Seal(failure) => Self::Io(io::Error::other(failure)),
         }
     }
 }
@@ -194,6 +195,7 @@ impl ClosedStore {
         derive: impl FnMut(&KeyRequest) -> Result<DerivedKey, E>,
         limits: StoreLimits,
         config: &AttestedConfig,
+        clock: &Arc<Clock>,
     ) -> Result<Unsealed, Box<StillSealed<E>>> {
         let opened = SlotTable::parse(&self.slots)
             .map_err(|error| (error.into(), None))
@@ -201,7 +203,7 @@ impl ClosedStore {
         let (error, instance_key) = match opened {
             Err(failed) => failed,
             Ok(Opened { root, tcb, rewrapped }) => {
-                match self.open_records(&root, rewrapped, limits, config) {
+                match self.open_records(&root, rewrapped, limits, config, clock) {
                     Err(failure) => (failure.into(), None),
                     Ok((core, owner, rewrap)) => {
                         let Self { engine, header, slots } = self;
@@ -237,8 +239,10 @@ impl ClosedStore {
         rewrapped: Option<Result<SlotTable, String>>,
         limits: StoreLimits,
         config: &AttestedConfig,
+        clock: &Arc<Clock>,
     ) -> Result<(Core, OwnerBody, Rewrap), StoreFailure> {
-        let core = Core::open(self.header, root, &self.engine.snapshot()?, limits)?;
+        let snapshot = self.engine.snapshot()?;
+        let core = Core::open(self.header, root, &snapshot, limits, clock.clone())?;
         let owner = upgrade::owner(&self.engine, &core, config)?;
         core.settled.store(owner.settled, Ordering::Release);
         upgrade::upgrade(&self.engine, &core)?;

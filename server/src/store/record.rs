@@ -8,9 +8,10 @@ use crate::model::{AccountId, ExecutionId, FunctionId, ID_BYTES, KeyId, SecretId
 use crate::secret::random_array;
 use crate::store::Header;
 use crate::store::body::{
-    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, CodeBody, DeletionBody,
-    ExecutionBody, FunctionBody, FunctionNameBody, FunctionsStateBody, InstanceBody, KeyBody,
-    NameBody, OwnerBody, OwnerBodyV1, SecretBody, StateBody, StateBodyV1, TokenBody, ValueBody,
+    AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, ClockBody, CodeBody,
+    DeletionBody, ExecutionBody, FunctionBody, FunctionNameBody, FunctionsStateBody, InstanceBody,
+    KeyBody, NameBody, OwnerBody, OwnerBodyV1, SecretBody, StateBody, StateBodyV1, TokenBody,
+    ValueBody,
 };
 use crate::store::error::StoreFailure;
 use minicbor::encode::{Encode, Write};
@@ -41,6 +42,7 @@ pub(super) enum Kind {
     Account = 0x05,
     Token = 0x06,
     Deletion = 0x07,
+    Clock = 0x08,
     State = 0x10,
     ApiKey = 0x11,
     Secret = 0x20,
@@ -67,6 +69,7 @@ impl Kind {
             Self::Account => "account",
             Self::Token => "token",
             Self::Deletion => "deletion",
+            Self::Clock => "clock",
             Self::State => "state",
             Self::ApiKey => "API key",
             Self::Secret => "secret",
@@ -176,6 +179,12 @@ impl Address<OwnerBodyV1> {
 
 impl Address<OwnerBody> {
     pub(super) fn owner() -> Self {
+        Self::new(SYSTEM, &[])
+    }
+}
+
+impl Address<ClockBody> {
+    pub(super) fn clock() -> Self {
         Self::new(SYSTEM, &[])
     }
 }

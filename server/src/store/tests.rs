@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod audit;
+mod clock;
 mod crash;
 mod damage;
 pub(crate) mod disk;
@@ -32,6 +33,7 @@ use disk::Disk;
 use neo_secrets_attestation::config::AttestedConfig;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
 
 pub(crate) const LIMITS: StoreLimits = StoreLimits {
@@ -54,6 +56,11 @@ pub(crate) fn config() -> AttestedConfig {
     let text = "seal = \"firmware\"\nreveal = \"off\"\nwitnesses = []\nquorum = 0\n\
                 owner_key = \"any\"\n";
     AttestedConfig::parse(text.as_bytes()).unwrap()
+}
+
+/// One that starts at [`at`] 0.
+pub(crate) fn clock() -> Arc<Clock> {
+    Arc::new(Clock::start(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)))
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -236,7 +243,7 @@ pub(crate) fn found(disk: &Disk, chip: &Chip, limits: StoreLimits) -> (Store, Cl
         config: config(),
         account_name: label("first account"),
         sealer: &chip.sealer(),
-        now: at(0),
+        clock: clock(),
     };
     if disk.is_raw() {
         return founding::create_on(&disk.opened(), founding, limits).unwrap();
@@ -281,7 +288,7 @@ fn open(disk: &Disk, chip: &Chip, limits: StoreLimits) -> Result<Store, NotOpene
     } else {
         opening::open_backend(disk.backend(), disk.space()).map_err(NotOpened::File)?
     };
-    match closed.unseal(&chip.boot(), |request| chip.derive(request), limits, &config()) {
+    match closed.unseal(&chip.boot(), |request| chip.derive(request), limits, &config(), &clock()) {
         Ok(unsealed) => Ok(unsealed.store.opened()),
         Err(still) => Err(NotOpened::Seal(still.error)),
     }

@@ -2,14 +2,16 @@
 //! once, and then answers. A lone write is not delayed. Beside them it removes what deleted accounts
 //! have left.
 
+use crate::clock::ToSeal;
 use crate::metrics::{Histogram, TIMES};
-use crate::model::AccountId;
+use crate::model::{AccountId, Timestamp};
 use crate::store::audit::Pending;
+use crate::store::body::ClockBody;
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot, View};
 use crate::store::error::StoreFailure;
 use crate::store::queue::{Haste, Queue};
-use crate::store::record::SYSTEM;
+use crate::store::record::{Address, SYSTEM};
 use crate::store::sweep::Sweep;
 use arc_swap::{ArcSwapOption, Guard};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,6 +208,7 @@ impl Drop for Abandoning<'_> {
 
 fn run(mut engine: Engine, shared: &Shared, mut sweep: Sweep) {
     let _at_its_end = Abandoning(&shared.queue);
+    let mut failed = false;
     while let Some(jobs) = shared.queue.take(sweep.is_done()) {
         match commit_batch(&engine, shared, jobs, &mut sweep) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
@@ -213,14 +216,37 @@ fn run(mut engine: Engine, shared: &Shared, mut sweep: Sweep) {
                 // What the file holds now is unknown until it is opened again. The batch's answers
                 // were dropped: all of it is Unavailable, and so is everything from here on.
                 tracing::error!(%error, "the store failed and is unavailable until it is opened again");
+                failed = true;
                 break;
             }
         }
+    }
+    if !failed && let Err(error) = seal_time(&engine, &shared.core) {
+        tracing::warn!(%error, "the time of the end could not be sealed");
     }
     shared.snapshot.store(None);
     if let Err(error) = engine.close() {
         tracing::warn!(%error, "the store did not close cleanly; the next start repairs it");
     }
+}
+
+fn put_time(
+    access: &Access<'_>,
+    changes: &mut Changes,
+    time: Timestamp,
+) -> Result<(), EngineError> {
+    let body = ClockBody { time };
+    access.put(changes, access.core.system(), &Address::clock(), &body).map_err(EngineError::Seal)
+}
+
+/// Seals the time once more, so that the next start goes on from there.
+fn seal_time(engine: &Engine, core: &Core) -> Result<(), EngineError> {
+    let Some(ToSeal { time, .. }) = core.clock.to_seal_at_end() else { return Ok(()) };
+    engine.write(|batch| {
+        let mut changes = Changes::default();
+        put_time(&core.access(&*batch), &mut changes, time)?;
+        Ok((batch.apply(&changes)?, Commit::Yes))
+    })
 }
 
 fn commit_batch(
@@ -230,7 +256,7 @@ fn commit_batch(
     sweep: &mut Sweep,
 ) -> Result<Vec<Answer>, EngineError> {
     let mut changed = Instant::now();
-    let (answers, writes, commit) = engine.write(|batch| {
+    let (answers, writes, to_seal, commit) = engine.write(|batch| {
         let before = batch.deletions();
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
@@ -241,16 +267,22 @@ fn commit_batch(
             writes += u64::from(commit == Commit::Yes);
         }
         let mut changes = Changes::default();
-        events.put(&shared.core.access(&*batch), &mut changes).map_err(EngineError::Audit)?;
+        events.put(&shared.core.access(&*batch), &mut changes).map_err(EngineError::Seal)?;
+        // With a commit that happens anyway.
+        let to_seal = shared.core.clock.to_seal().filter(|_| writes > 0);
+        if let Some(ToSeal { time, .. }) = to_seal {
+            put_time(&shared.core.access(&*batch), &mut changes, time)?;
+        }
         batch.apply(&changes)?;
         (before..batch.deletions()).for_each(|_| sweep.note_deletion());
         let swept = sweep.step(batch, &shared.core)?;
         let commit = if writes > 0 { Commit::Yes } else { swept };
         changed = Instant::now();
-        Ok(((answers, writes, commit), commit))
+        Ok(((answers, writes, to_seal, commit), commit))
     })?;
     if commit == Commit::Yes {
         let time = changed.elapsed();
+        to_seal.into_iter().for_each(|sealed| shared.core.clock.note_sealed(sealed));
         let snapshot = engine.snapshot()?;
         // Readers see a write before its answer goes out, and no key of an account that is gone.
         shared.core.forget_accounts(snapshot.deletions());

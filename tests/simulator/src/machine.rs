@@ -44,6 +44,8 @@ pub struct Machine {
     /// Held while a request is at work: the device takes one at a time.
     bucket: Mutex<TokenBucket>,
     clock: Arc<dyn Clock>,
+    /// Seconds that the machine's clock is ahead.
+    clock_offset: i64,
     faults: Faults,
 }
 
@@ -54,6 +56,12 @@ impl Machine {
     /// `Crypto`, `Random`.
     pub fn launch(chip: Chip, now: OffsetDateTime) -> Result<Self, ChipError> {
         Self::launch_by(chip, now, Arc::new(SystemClock::start()))
+    }
+
+    /// With a clock that its host has set so many seconds ahead, or behind where they are negative.
+    #[must_use]
+    pub fn with_clock_offset(self, seconds: i64) -> Self {
+        Self { clock_offset: seconds, ..self }
     }
 
     /// As [`Machine::launch`], with another clock for the rate limit.
@@ -90,6 +98,7 @@ impl Machine {
             endorsements: Mutex::new(endorsements),
             bucket: Mutex::new(TokenBucket::full(rate.requests_per_second, rate.burst)),
             clock,
+            clock_offset: 0,
             faults: Faults::default(),
             chip,
         })
@@ -226,6 +235,15 @@ impl Platform for Machine {
 
     fn endorsements(&self) -> Option<Endorsements> {
         self.chip.settings.host_certificates.then(|| lock(&self.endorsements).clone())
+    }
+
+    fn time(&self) -> std::time::SystemTime {
+        let offset = Duration::from_secs(self.clock_offset.unsigned_abs());
+        let now = std::time::SystemTime::now();
+        match self.clock_offset {
+            0.. => now + offset,
+            ..0 => now - offset,
+        }
     }
 
     fn only_reports(&self) -> std::io::Result<()> {

@@ -18,6 +18,12 @@ const CHIP: Flag = Flag {
     help: "the simulated chip, made by `prepare`",
     is_required: true,
 };
+const CLOCK_OFFSET: Flag = Flag {
+    name: "--clock-offset",
+    value: "SECONDS",
+    help: "how far the machine's clock is from the true time, as a host may set it",
+    is_required: false,
+};
 const PREPARE: &str = "usage: neo-secretsd-simulated prepare CHIP_DIR CONFIG_FILE CLIENT_DIR
 
 Makes a simulated chip in CHIP_DIR where there is none, and writes into CLIENT_DIR what clients need to
@@ -31,13 +37,13 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.split_first() {
         Some((first, rest)) if first == "prepare" => prepare(rest),
-        _ => options::main(PROGRAM, &[CHIP], launch),
+        _ => options::main(PROGRAM, &[CHIP, CLOCK_OFFSET], launch),
     }
 }
 
 fn launch(
     _: &Options,
-    chip: Vec<Option<OsString>>,
+    given: Vec<Option<OsString>>,
 ) -> Result<(Machine, Network), Box<dyn std::error::Error>> {
     let line = "*".repeat(78);
     eprintln!(
@@ -45,9 +51,15 @@ fn launch(
          * files can open its store. For trying out and for tests only.\n{line}"
     );
     let now = OffsetDateTime::now_utc();
-    let folder = chip.into_iter().next().flatten().unwrap_or_default();
+    let mut given = given.into_iter();
+    let folder = given.next().flatten().unwrap_or_default();
+    let offset = match given.next().flatten() {
+        None => 0,
+        Some(text) => text.to_str().ok_or("--clock-offset: must be a number")?.parse::<i64>()?,
+    };
     let network = network::open(Path::new(&folder))?;
-    Ok((Machine::launch(Chip::open(Path::new(&folder), now)?, now)?, network))
+    let machine = Machine::launch(Chip::open(Path::new(&folder), now)?, now)?;
+    Ok((machine.with_clock_offset(offset), network))
 }
 
 fn prepare(arguments: &[OsString]) -> ExitCode {

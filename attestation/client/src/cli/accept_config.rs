@@ -6,7 +6,7 @@ use neo_secrets_attestation::evidence::{ClaimPhase, StoreId};
 use serde_json::json;
 
 use crate::cli::answer::json_of;
-use crate::cli::args::AcceptConfig;
+use crate::cli::args::OwnerAct;
 use crate::cli::outcome::{Failure, Shown};
 use crate::cli::page::Page;
 use crate::cli::refusal;
@@ -19,7 +19,7 @@ use crate::owner::OwnerKey;
 
 const PATH: &str = "/v1/configuration";
 
-pub(crate) async fn run(command: &AcceptConfig, settings: Settings) -> Result<Shown, Failure> {
+pub(crate) async fn run(command: &OwnerAct, settings: Settings) -> Result<Shown, Failure> {
     let pair = OwnerKey::read(&command.owner_key).map_err(Failure::error)?;
     let mut client = settings.client()?;
     let connection = client.connection().await.map_err(refusal::failure)?;

@@ -103,7 +103,9 @@ pub(crate) enum Command {
     /// Take an unclaimed instance into possession
     Claim(Claim),
     /// Accept the configuration that an instance was started with, as its owner
-    AcceptConfig(AcceptConfig),
+    AcceptConfig(OwnerAct),
+    /// Set an instance's time to this machine's, as its owner
+    SetClock(OwnerAct),
     /// Hand on, take over, list and show profiles
     #[command(subcommand)]
     Profile(Profiles),

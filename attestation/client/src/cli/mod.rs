@@ -31,6 +31,7 @@ mod run;
 mod seal;
 mod secrets;
 mod session;
+mod set_clock;
 mod settings;
 mod shell;
 mod status;
@@ -173,6 +174,7 @@ fn run_online(
         Command::Status(status) => (status.instance.as_deref(), ProfileUse::Read),
         Command::Claim(claim) => (claim.instance.as_deref(), ProfileUse::Write),
         Command::AcceptConfig(accept) => (accept.instance.as_deref(), ProfileUse::Read),
+        Command::SetClock(set) => (set.instance.as_deref(), ProfileUse::Read),
         _ => (None, ProfileUse::Read),
     };
     let settings = Settings::resolve(global, url, environment, profile_use)?;
@@ -209,6 +211,7 @@ async fn online(
         Command::Verify(verify) => verify::run(verify, settings, global.json).await?.into(),
         Command::Status(_) => status::run(settings).await?,
         Command::AcceptConfig(accept) => accept_config::run(accept, settings).await?.into(),
+        Command::SetClock(set) => set_clock::run(set, settings).await?.into(),
         Command::Claim(claim) => claim::run(claim, settings, environment).await?.into(),
         Command::Secrets(command) => secrets::run(command, session(settings)?).await?.into(),
         Command::Import(command) => import::run(command, session(settings)?).await?,

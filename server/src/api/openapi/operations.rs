@@ -14,8 +14,8 @@ use crate::access::Permission;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
 use crate::api::{
-    Done, accounts, attestation, audit, claim, configuration, endorsements, executions, functions,
-    health, invoke, keys, seal, secrets,
+    Done, accounts, attestation, audit, claim, clock, configuration, endorsements, executions,
+    functions, health, invoke, keys, seal, secrets,
 };
 use crate::audit::Action;
 use crate::limits;
@@ -96,6 +96,26 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
                 .answers(200, schemas.answer::<Done>())
                 .fails(ApiError::Forbidden("".into()))
                 .fails(ApiError::Conflict("".into()))
+                .fails(ApiError::RateLimited { retry_after_seconds: 1 })
+                .fails(ApiError::Internal)
+                .fails(ApiError::unavailable(""))
+        }
+        Endpoint::Clock => Operation::new("The instance's time", Asks::Nothing)
+            .in_phases(&["serving"])
+            .answers(200, schemas.answer::<clock::Shown>())
+            .fails(ApiError::Internal)
+            .fails(ApiError::unavailable("")),
+        Endpoint::SetClock => {
+            Operation::new("Set the instance's time, as the owner", Asks::Nothing)
+                .in_phases(&["serving"])
+                .takes(
+                    Body::new(clock::FIELDS)
+                        .required("number", json!({"type": "integer", "minimum": 1}))
+                        .required("time", schemas.of::<Timestamp>())
+                        .required("signature", schemas.of::<SignatureText>()),
+                )
+                .answers(200, schemas.answer::<Done>())
+                .fails(ApiError::Forbidden("".into()))
                 .fails(ApiError::RateLimited { retry_after_seconds: 1 })
                 .fails(ApiError::Internal)
                 .fails(ApiError::unavailable(""))

@@ -3,7 +3,8 @@
 use super::{Use, UseOnlySecrets, UseRefused};
 use crate::access::FunctionRun;
 use crate::audit::{Act, Origin};
-use crate::model::{HeaderName, SecretValue, Timestamp};
+use crate::clock::Clock;
+use crate::model::{HeaderName, SecretValue};
 use crate::store::{FunctionUseError, SecretUse, Store};
 
 /// What one run of a function may use.
@@ -15,7 +16,7 @@ pub struct RunSecrets<'s> {
     /// The request that invoked the function.
     pub origin: Origin,
     /// The time.
-    pub clock: fn() -> Timestamp,
+    pub clock: &'s Clock,
 }
 
 impl UseOnlySecrets for RunSecrets<'_> {
@@ -24,7 +25,7 @@ impl UseOnlySecrets for RunSecrets<'_> {
         // A name that no secret allows as its header is not one that this secret allows.
         let header = HeaderName::parse(header.to_owned()).map_err(|_| UseRefused::Header)?;
         let usage = SecretUse { name: secret.clone(), host: host.clone(), header };
-        let (by, origin, now) = (self.run.clone(), self.origin.clone(), (self.clock)());
+        let (by, origin, now) = (self.run.clone(), self.origin.clone(), self.clock.now());
         match self.store.function_use(Act { by, origin, now }, usage).await {
             Ok(used) => Ok(used.value),
             Err(FunctionUseError::Denied) => Err(UseRefused::Denied),

@@ -351,7 +351,7 @@ fn a_deletion_is_small_and_the_removal_takes_bounded_steps() {
         config: config(),
         account_name,
         sealer: &chip.sealer(),
-        now: at(0),
+        clock: clock(),
     };
     let (engine, core, claim) =
         founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();

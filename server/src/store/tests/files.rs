@@ -32,8 +32,13 @@ impl Folder {
     fn create(&self) -> Result<(Store, ClaimAnswer), CreateError> {
         let sealer = self.chip.sealer();
         let account_name = label("the-first-account");
-        let founding =
-            Founding { owner: OWNER, config: config(), account_name, sealer: &sealer, now: at(0) };
+        let founding = Founding {
+            owner: OWNER,
+            config: config(),
+            account_name,
+            sealer: &sealer,
+            clock: clock(),
+        };
         Store::create(&Place::File(self.path()), founding, LIMITS)
     }
 
@@ -46,7 +51,13 @@ impl Folder {
     }
 
     fn unseal(&self, chip: &Chip) -> Result<Unsealed, Box<StillSealed<Infallible>>> {
-        self.closed().unseal(&chip.boot(), |request| chip.derive(request), LIMITS, &config())
+        self.closed().unseal(
+            &chip.boot(),
+            |request| chip.derive(request),
+            LIMITS,
+            &config(),
+            &clock(),
+        )
     }
 
     fn open_error(&self) -> OpenError {
@@ -159,7 +170,7 @@ fn of_claims_at_once_one_wins() {
                         config: config(),
                         account_name,
                         sealer,
-                        now: at(0),
+                        clock: clock(),
                     };
                     Store::create(path, founding, LIMITS).map(|(_, answer)| answer.store_id)
                 })
@@ -270,6 +281,7 @@ fn a_copied_folder_stays_closed_elsewhere_and_is_not_harmed() {
         |request| elsewhere.derive(request),
         LIMITS,
         &config(),
+        &clock(),
     );
     drop(again.err().unwrap());
     assert!(folder.unseal(&folder.chip).is_ok());

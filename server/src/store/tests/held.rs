@@ -5,26 +5,31 @@ use super::super::record::{Address, body_version};
 use super::audit::records;
 use super::damage::with_records;
 use super::*;
+use crate::audit::{Action, Object};
 use neo_secrets_attestation::binding::configuration_message;
 use neo_secrets_attestation::config::Reveal;
 use neo_secrets_attestation::evidence::ConfigText;
 use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
+use sha2::{Digest, Sha256};
 
-struct Owner(PKey<Private>);
+pub(super) struct Owner(PKey<Private>);
 
 impl Owner {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(PKey::generate_ed25519().unwrap())
     }
 
-    fn public(&self) -> PublicKey {
+    pub(super) fn public(&self) -> PublicKey {
         PublicKey(self.0.raw_public_key().unwrap().try_into().unwrap())
     }
 
     fn sign(&self, store: StoreId, number: u64, text: &ConfigText) -> Signature {
-        let message = configuration_message(&store, number, text);
-        let signed = Signer::new_without_digest(&self.0).unwrap().sign_oneshot_to_vec(&message);
+        self.sign_message(&configuration_message(&store, number, text))
+    }
+
+    pub(super) fn sign_message(&self, message: &[u8]) -> Signature {
+        let signed = Signer::new_without_digest(&self.0).unwrap().sign_oneshot_to_vec(message);
         Signature(signed.unwrap().try_into().unwrap())
     }
 }
@@ -44,7 +49,7 @@ fn claimed(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
         config: config(),
         account_name: label("a"),
         sealer: &chip.sealer(),
-        now: at(0),
+        clock: clock(),
     };
     let (_engine, _core, claim) =
         founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
@@ -54,7 +59,7 @@ fn claimed(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
 fn open_with(disk: &Disk, chip: &Chip, config: &AttestedConfig) -> Opening {
     let closed = opening::open_backend(disk.backend(), disk.space()).unwrap();
     let derive = |request: &_| chip.derive(request);
-    closed.unseal(&chip.boot(), derive, LIMITS, config).ok().unwrap().store
+    closed.unseal(&chip.boot(), derive, LIMITS, config, &clock()).ok().unwrap().store
 }
 
 #[test]
@@ -79,7 +84,13 @@ fn another_configuration_waits_for_its_owner() {
         (1, owner.sign(id, 1, &other_text)),
         (1, Owner::new().sign(id, 1, &text)),
     ] {
-        let acceptance = Acceptance { number, signature: &signature, text: &text, config: &wanted };
+        let acceptance = Acceptance {
+            number,
+            signature: &signature,
+            text: &text,
+            config: &wanted,
+            origin: origin("accepts"),
+        };
         let Err((Some(still), error)) = held.accept(&acceptance) else { panic!("accepted") };
         match error {
             AcceptError::Number { next } => assert!(number != 1 && next == 1),
@@ -90,14 +101,27 @@ fn another_configuration_waits_for_its_owner() {
     }
     assert!(disk.bytes() == before);
     let signature = owner.sign(id, 1, &text);
-    let acceptance = Acceptance { number: 1, signature: &signature, text: &text, config: &wanted };
-    drop(held.accept(&acceptance).ok().unwrap());
+    let acceptance = Acceptance {
+        number: 1,
+        signature: &signature,
+        text: &text,
+        config: &wanted,
+        origin: origin("accepts"),
+    };
+    let store = held.accept(&acceptance).ok().unwrap();
+    let owner_caller = OwnerCaller { key: KeyId::from_bytes([0; 18]) };
+    let events = store.instance_events(&owner_caller, &super::log::query(10, 0)).unwrap();
+    let [event] = &events.items[..] else { panic!("{} events", events.total) };
+    let text_sha256 = ContentHash(Sha256::digest(text.as_str()).into());
+    assert_eq!(event.object, Object::Configuration { number: 1, text_sha256 });
+    assert_eq!(event.action, Action::ConfigurationAccept);
+    drop(store);
 
     // From here on the new one is it, and the old one waits; the same signature serves once.
     drop(open_with(&disk, &chip, &wanted).opened());
     let held = open_with(&disk, &chip, &config()).held();
     assert_eq!(held.next_act(), 2);
-    let back = Acceptance { config: &config(), ..acceptance };
+    let back = Acceptance { config: &config(), origin: origin("again"), ..acceptance };
     let Err((_, AcceptError::Number { next: 2 })) = held.accept(&back) else { panic!("twice") };
 }
 
@@ -111,8 +135,13 @@ fn a_disk_that_fails_at_the_acceptance_leaves_the_old_or_the_new() {
         let held = open_with(&disk, &chip, &wanted).held();
         disk.fail_after(operations);
         let signature = owner.sign(claim.store_id, 1, &text);
-        let acceptance =
-            Acceptance { number: 1, signature: &signature, text: &text, config: &wanted };
+        let acceptance = Acceptance {
+            number: 1,
+            signature: &signature,
+            text: &text,
+            config: &wanted,
+            origin: origin("accepts"),
+        };
         let accepted = held.accept(&acceptance).is_ok();
         disk.repair();
         match open_with(&disk, &chip, &wanted) {

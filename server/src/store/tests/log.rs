@@ -35,6 +35,7 @@ pub(super) fn short(event: &Event) -> (&'static str, &str, Option<u64>) {
         Object::Key { name, .. } | Object::Account { name, .. } => (name.as_str(), None),
         Object::Function { name, .. } => (name.as_str(), None),
         Object::Use { name, version, .. } => (name.as_str(), Some(version.0)),
+        Object::Configuration { .. } | Object::Clock { .. } => ("", None),
     };
     (event.action.as_str(), name, version)
 }

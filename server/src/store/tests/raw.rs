@@ -63,7 +63,7 @@ fn what_stands_on_a_foreign_disk_is_named_and_never_written_over() {
             config: config(),
             account_name: label("a"),
             sealer: &Chip::new(1).sealer(),
-            now: super::at(0),
+            clock: super::clock(),
         };
         assert!(Store::create(&Place::Disk(disk.opened()), founding, LIMITS).is_err());
         assert!(disk.opened().keep(Kept::Chain, b"x").is_err());
@@ -82,7 +82,7 @@ fn a_claimed_disk_is_not_claimed_again() {
         config: config(),
         account_name: label("a"),
         sealer: &chip.sealer(),
-        now: at(0),
+        clock: clock(),
     };
     let again = Store::create(&Place::Disk(disk.opened()), founding, LIMITS);
     assert!(matches!(again, Err(CreateError::Exists)));

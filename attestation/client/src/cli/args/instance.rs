@@ -41,7 +41,7 @@ pub(crate) struct Claim {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct AcceptConfig {
+pub(crate) struct OwnerAct {
     /// The instance: https://host:port
     #[arg(value_name = "URL")]
     pub(crate) instance: Option<String>,
