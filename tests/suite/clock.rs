@@ -73,7 +73,7 @@ fn a_host_that_turns_the_clock_moves_no_time_and_the_owner_sets_it_right() {
     let instance = start_at(&home, 6 * DAY);
     assert_eq!(warning(&instance), None);
     let url = instance.url();
-    cli(&["secrets", "list", "--url", &url, "--key-file", "short.key"]).says(5, &[]);
+    cli(&["secrets", "list", "--url", &url, "--key-file", "short.key"]).says(4, &["expired"]);
     cli(&["secrets", "list", "--url", &url, "--key-file", "admin.key"]).says(0, &[]);
     instance.kill();
 
