@@ -301,6 +301,7 @@ fn records() {
         ((0x05, 1), map([(0, text("first")), (1, time.clone())])),
         ((0x06, 1), map(ids)),
         ((0x07, 1), map([(0, time.clone())])),
+        ((0x08, 1), map([(0, time.clone())])),
         ((0x10, 1), map(counters.clone())),
         ((0x10, 2), {
             let quotas = map([(0, number(1_000)), (3, number(100_000))]);
@@ -339,7 +340,7 @@ fn records() {
         ((0x41, 1), map([(0, text("async function main() {}"))])),
         ((0x42, 1), map([(0, text("caller-1")), (1, bytes(&[5; 18]))])),
         ((0x43, 1), execution(&time)),
-        ((0x44, 1), map([(0, number(2))])),
+        ((0x44, 2), map([(0, number(2)), (1, number(70_000))])),
     ]);
     for (index, of) in (0..).zip(BODIES) {
         let (kind, version) = of;
