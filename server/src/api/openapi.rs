@@ -25,6 +25,7 @@ pub use schemas::{
 /// Fields that an answer may lack. All others of an answer are always there.
 const MAY_BE_ABSENT: &[(&str, &str)] = &[
     ("Fault", "details"),
+    ("Health", "warning"),
     ("ApiKey", "key"),
     ("Account", "adminKey"),
     ("Function", "code"),
