@@ -12,7 +12,6 @@ use rquickjs::{
 };
 
 use crate::channel::end;
-use crate::console::clipped;
 use crate::engine::Realm;
 use crate::host::{flat_headers, user_stack};
 use crate::syntax::{Code, FILE_NAME, Form};
@@ -260,7 +259,12 @@ fn describe_end(realm: &Realm, thrown: Persistent<Value<'static>>) -> ToServer {
         if thrown.is_null() && refused {
             return ToServer::MemoryExceeded;
         }
-        let described = described(ctx, hooks, thrown);
+        let Thrown { name, message, stack } = described(ctx, hooks, thrown);
+        let described = Thrown {
+            name: limits::ERROR_NAME.clip(name),
+            message: limits::ERROR_MESSAGE.clip(message),
+            stack: limits::ERROR_STACK.clip(stack),
+        };
         let out_of_memory =
             described.name == "InternalError" && described.message == "out of memory";
         if out_of_memory && refused {
@@ -271,7 +275,7 @@ fn describe_end(realm: &Realm, thrown: Persistent<Value<'static>>) -> ToServer {
     })
 }
 
-/// Name, message and stack of whatever was thrown. Its getters may throw, too.
+/// Name, message and stack of whatever was thrown, however long. Its getters may throw, too.
 fn described<'js>(ctx: &Ctx<'js>, hooks: &Object<'js>, thrown: Value<'js>) -> Thrown {
     let describe = || -> Result<[String; 3]> {
         let describe: Function = hooks.get("describe")?;
@@ -283,9 +287,5 @@ fn described<'js>(ctx: &Ctx<'js>, hooks: &Object<'js>, thrown: Value<'js>) -> Th
         drop(ctx.catch());
         ["Error", "what was thrown can't be shown", ""].map(str::to_owned)
     });
-    Thrown {
-        name: clipped(name, limits::ERROR_NAME),
-        message: clipped(message, limits::ERROR_MESSAGE),
-        stack: clipped(user_stack(&stack), limits::ERROR_STACK),
-    }
+    Thrown { name, message, stack: user_stack(&stack) }
 }

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use neo_secrets_worker_protocol::{CompileError, limits};
 use rquickjs::{Context, Ctx, Object, Runtime, Value, qjs};
 
-use crate::console::clipped;
 use crate::limits::{COMPILE_MEMORY_BYTES, STACK_BYTES};
 use crate::memory::{Limited, Memory};
 
@@ -79,7 +78,7 @@ impl Wrong {
 
     fn told(self) -> CompileError {
         let (line, column) = self.place.unwrap_or((1, 1));
-        CompileError { message: clipped(self.message, limits::ERROR_MESSAGE), line, column }
+        CompileError { message: limits::ERROR_MESSAGE.clip(self.message), line, column }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use thiserror::Error;
 
+/// What ends a text that was cut.
+pub const ELLIPSIS: &str = "…";
+
 /// A field of a message and how long it may be: bytes of a text, items of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -22,6 +25,24 @@ impl Field {
     /// [`TooLong`].
     pub const fn check(self, len: usize) -> Result<(), TooLong> {
         if len > self.max { Err(TooLong { field: self.name, len, max: self.max }) } else { Ok(()) }
+    }
+
+    /// The text, cut to the field's length; a cut one says so by an [`ELLIPSIS`].
+    #[must_use]
+    pub fn clip(self, mut text: String) -> String {
+        if text.len() > self.max {
+            text.truncate(text.floor_char_boundary(self.max.saturating_sub(ELLIPSIS.len())));
+            text.push_str(ELLIPSIS);
+        }
+        text
+    }
+
+    /// Whether [`Field::clip`] may have cut this text: it has such an end, and such a length.
+    #[must_use]
+    pub fn may_have_clipped(self, text: &str) -> bool {
+        // A character of four bytes that did not fit leaves three of them unused.
+        let lengths = self.max.saturating_sub(3)..=self.max;
+        lengths.contains(&text.len()) && text.ends_with(ELLIPSIS)
     }
 }
 
@@ -201,5 +222,27 @@ impl Writer for Vec<u8> {
         self.length(field, bytes.len())?;
         self.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters_and_known_as_such() {
+        let field = Field::new("text", 32);
+        for character in ["a", "ä", "€", "😀"] {
+            for before in ["", "b", "bb", "bbb"] {
+                let clipped = field.clip(format!("{before}{}", character.repeat(33)));
+                assert!(clipped.ends_with(&format!("{character}{ELLIPSIS}")), "{clipped}");
+                assert!(field.check(clipped.len()).is_ok(), "{clipped}");
+                assert!(field.may_have_clipped(&clipped), "{clipped}");
+            }
+        }
+        let fits = "a".repeat(32);
+        assert!(!field.may_have_clipped(&fits), "it is not cut");
+        assert!(!field.may_have_clipped("loading…"), "it was never so long");
+        assert_eq!(field.clip(fits.clone()), fits);
     }
 }

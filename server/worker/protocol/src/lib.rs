@@ -13,7 +13,7 @@ mod session;
 mod to_server;
 mod to_worker;
 
-pub use bytes::{DecodeError, Field, TooLong};
+pub use bytes::{DecodeError, ELLIPSIS, Field, TooLong};
 pub use frame::{Frame, FrameError, body_bytes, read};
 pub use session::{NotNow, Session, Violation};
 pub use to_server::{CompileError, FetchRequest, Level, Redirect, Thrown, ToServer};
