@@ -186,6 +186,29 @@ async fn reads_are_named_and_their_values_masked_but_in_the_result() {
 }
 
 #[tokio::test]
+async fn a_value_in_a_message_of_the_engine_is_masked() {
+    let Some(functions) = start() else { return };
+    // Of a name, the engine shows the first 63 bytes.
+    let value = concat!(
+        "s3cr3t_value_of_a_key_that_is_longer_than_what_the_engine_shows_",
+        "of_a_name_in_its_messages_and_goes_on_for_a_while_after_that_end"
+    );
+    let host = Known::secret("api-key", value);
+    for (number, (throws, message)) in (1..).zip([
+        ("let u; u[value]", "cannot read property '[masked]' of undefined"),
+        ("eval(value)", "[masked] is not defined"),
+    ]) {
+        let code = format!(
+            "async function main(c) {{ const value = await c.secrets.get('api-key'); {throws} }}"
+        );
+        let outcome = run(&functions, job(number, &code), &host).await;
+        let End::Thrown(thrown) = &outcome.end else { panic!("{:?}", outcome.end) };
+        assert_eq!(thrown.message, message);
+        assert!(!thrown.stack.contains("s3cr3t"), "{thrown:?}");
+    }
+}
+
+#[tokio::test]
 async fn code_that_takes_too_long_to_compile_is_told_so() {
     // A worker that is ready, and says nothing to code.
     let directory = tempfile::tempdir().unwrap();
