@@ -265,8 +265,9 @@ fn describe_end(realm: &Realm, thrown: Persistent<Value<'static>>) -> ToServer {
             message: limits::ERROR_MESSAGE.clip(message),
             stack: limits::ERROR_STACK.clip(stack),
         };
+        // Regular expressions say more than that.
         let out_of_memory =
-            described.name == "InternalError" && described.message == "out of memory";
+            described.name == "InternalError" && described.message.starts_with("out of memory");
         if out_of_memory && refused {
             ToServer::MemoryExceeded
         } else {
