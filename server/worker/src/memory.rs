@@ -2,9 +2,11 @@
 //! `null` where it has no memory left for an error.
 #![allow(unsafe_code)]
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rquickjs::allocator::Allocator;
 
@@ -85,9 +87,72 @@ unsafe impl Allocator for Limited {
     }
 }
 
+/// What all but the engine allocates by: the system's allocator. Copies of what code hands over may
+/// not fit into the process beside the engine's memory, which is the code's doing.
+pub(crate) struct Native;
+
+#[global_allocator]
+static NATIVE: Native = Native;
+
+/// Whether an invocation runs.
+static RUNS: AtomicBool = AtomicBool::new(false);
+
+/// [`neo_secrets_worker_protocol::ToServer::MemoryExceeded`] as it travels: there is no memory to
+/// make it in.
+const EXCEEDED: [u8; 5] = [1, 0, 0, 0, 10];
+
+impl Native {
+    /// Whether an invocation runs: where memory ends then, it ends as what has taken too much.
+    pub(crate) fn while_it_runs(runs: bool) {
+        RUNS.store(runs, Relaxed);
+    }
+
+    /// What was allocated; without it, the process ends.
+    fn given(pointer: *mut u8) -> *mut u8 {
+        if pointer.is_null() && RUNS.load(Relaxed) {
+            // SAFETY: the bytes live for good. Nothing of a message is on its way: each is made before
+            // its first byte is written, and nothing is allocated until its last one is.
+            unsafe {
+                libc::write(libc::STDIN_FILENO, EXCEEDED.as_ptr().cast(), EXCEEDED.len());
+                libc::_exit(0)
+            }
+        }
+        pointer
+    }
+}
+
+// SAFETY: it is the system's, which promises all of this.
+unsafe impl GlobalAlloc for Native {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is the same.
+        Self::given(unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is the same.
+        Self::given(unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is the same, and all is of the system's.
+        unsafe { System.dealloc(pointer, layout) };
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        Self::given(unsafe { System.realloc(pointer, layout, size) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use neo_secrets_worker_protocol::ToServer;
+
+    #[test]
+    fn the_last_word_is_the_protocols() {
+        assert_eq!(ToServer::MemoryExceeded.encode().unwrap().as_bytes(), EXCEEDED);
+    }
 
     #[test]
     fn it_counts_and_refuses() {

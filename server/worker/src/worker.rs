@@ -10,6 +10,7 @@ use crate::channel::{Channel, end};
 use crate::engine::Realm;
 use crate::host::Host;
 use crate::invocation;
+use crate::memory::Native;
 use crate::prelude::Prelude;
 use crate::syntax::Code;
 
@@ -42,8 +43,10 @@ impl Worker {
         loop {
             match self.channel.receive() {
                 ToWorker::Invoke(invoke) => {
+                    Native::while_it_runs(true);
                     let ended = invocation::run(&realm, &code, *invoke);
                     self.channel.send(&ended);
+                    Native::while_it_runs(false);
                     if matches!(ended, ToServer::TimedOut | ToServer::MemoryExceeded) {
                         // What was cut short may not be free of leaks, and the engine insists.
                         end(0);

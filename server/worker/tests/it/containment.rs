@@ -100,6 +100,7 @@ fn memory_bombs_are_told() {
         "let a = [1]; for (;;) a = a.concat(a);",
         "return new Array(10000000).fill('xxxxxxxx');",
         "JSON.parse('[' + '1,'.repeat(20000000) + '1]');",
+        "/(?:(a)|b)*?c/.test('ab'.repeat(1e6) + 'c');",
     ];
     for body in bombs {
         let mut worker = Worker::loaded(&format!("async function main() {{ {body} }}"));
@@ -141,6 +142,20 @@ fn messages_do_not_outgrow_the_limit_of_the_process() {
     let run = Worker::loaded(code).run(full, &mut server);
     assert_eq!(run.end, ToServer::MemoryExceeded);
     assert!(run.fetches.len() > 90, "{}", run.fetches.len());
+}
+
+#[test]
+fn copies_that_the_process_has_no_room_for_are_told_as_lack_of_memory() {
+    for body in [
+        "await crypto.subtle.digest('SHA-256', new Uint8Array(4.5e8));",
+        "new TextDecoder().decode(new Uint8Array(4.5e8));",
+    ] {
+        let full = Invoke { memory_mib: 512, ..invoke() };
+        let mut worker = Worker::loaded(&format!("async function main() {{ {body} }}"));
+        let run = worker.run(full, &mut Server::default());
+        assert_eq!(run.end, ToServer::MemoryExceeded, "{body}");
+        assert_eq!(worker.ended().code(), Some(0), "{body}");
+    }
 }
 
 #[test]
