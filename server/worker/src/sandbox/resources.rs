@@ -23,7 +23,7 @@ pub const LIMITS: [Limit; 9] = [
         name: "AS",
         resource: Resource::As,
         max: 768 * MIB,
-        why: "512 MiB for the engine, the rest for messages; the engine's own limit comes first",
+        why: "512 MiB for the engine, the rest for messages and for copies of what code hands over",
     },
     Limit {
         name: "STACK",
