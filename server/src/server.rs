@@ -206,7 +206,7 @@ async fn serve<F: Future<Output = ()>>(
         attester.upgrade().ok_or(EvidenceError::NotNow)?.attest(root)
     })?;
     let functions = Functions::start(workers, function_limits)?;
-    let egress = Arc::new(Egress::new(network).map_err(TlsError::from)?);
+    let egress = Arc::new(Egress::new(network, instance.clock().clone()).map_err(TlsError::from)?);
     let api = Api::new(instance.clone(), evidence, functions.clone(), egress, &config);
     let api = web::Data::new(api);
 

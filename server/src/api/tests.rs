@@ -33,7 +33,7 @@ async fn a_disk_that_fails_lets_no_value_out() {
         let config = Config::parse(CONFIG.as_bytes()).unwrap();
         let limits = FunctionLimits::configured(&config.limits);
         let functions = Functions::start(std::path::PathBuf::from("/nowhere"), limits).unwrap();
-        let egress = Arc::new(Egress::new(Network::internet()).unwrap());
+        let egress = Arc::new(Egress::new(Network::internet(), instance.clock().clone()).unwrap());
         let api = Api::new(instance, evidence, functions, egress, &config);
         let app = App::new().app_data(web::Data::new(api)).default_service(web::to(answer));
         let service = test::init_service(app).await;

@@ -31,6 +31,7 @@ pub use refusal::{Refusal, UseRefused};
 pub use run::RunSecrets;
 pub use target::Target;
 
+use crate::clock::Clock;
 use crate::limits;
 use crate::model::{AccountId, HostName, SecretName, SecretValue};
 use exchange::Whole;
@@ -84,13 +85,13 @@ impl Rules {
 }
 
 impl Egress {
-    /// Over this network.
+    /// Over this network. Certificates have to be valid by this clock.
     ///
     /// # Errors
     /// Where TLS can't be set up.
-    pub fn new(network: Network) -> Result<Self, rustls::Error> {
+    pub fn new(network: Network, clock: Arc<Clock>) -> Result<Self, rustls::Error> {
         let pieces = Pieces::new(limits::EGRESS_PIECES);
-        let connector = Connector::new(network)?;
+        let connector = Connector::new(network, clock)?;
         Ok(Self { connector, pieces, timeout: limits::EGRESS_TIMEOUT })
     }
 

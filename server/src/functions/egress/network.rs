@@ -11,7 +11,8 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -21,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::PublicAddress;
 use super::refusal::Refusal;
+use crate::clock::Clock;
 use crate::functions::share::{Room, Share};
 use crate::limits;
 use crate::model::{AccountId, HostName};
@@ -102,11 +104,28 @@ pub(super) struct Connector {
     pub(super) lookup_timeout: Duration,
 }
 
+/// The server's one source of time, for certificates.
+struct ByClock(Arc<Clock>);
+
+impl std::fmt::Debug for ByClock {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ByClock")
+    }
+}
+
+impl TimeProvider for ByClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = self.0.now().unix_seconds();
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
 const LOOKUPS: Room = Room { running: limits::EGRESS_LOOKUPS, memory: 0, waiting: usize::MAX };
 
 impl Connector {
-    pub(super) fn new(network: Network) -> Result<Self, rustls::Error> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    pub(super) fn new(network: Network, clock: Arc<Clock>) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(default_provider());
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(ByClock(clock)))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(Arc::clone(&network.roots))
             .with_no_client_auth();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::world::clock;
 use super::*;
 use crate::model::AccountId;
 
@@ -37,7 +38,7 @@ fn slow() -> (World, Arc<Egress>, Arc<Slow>) {
     let (under_way, answers) = (watch::Sender::new(0), watch::Sender::new(false));
     let slow = Arc::new(Slow { inner: network.resolver, under_way, answers });
     network.resolver = slow.clone();
-    (world, Arc::new(Egress::new(network).unwrap()), slow)
+    (world, Arc::new(Egress::new(network, clock()).unwrap()), slow)
 }
 
 #[tokio::test]

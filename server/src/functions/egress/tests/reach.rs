@@ -1,6 +1,6 @@
 //! Which hosts, addresses and certificates are reached.
 
-use super::world::Act;
+use super::world::{Act, clock, clock_at};
 use super::*;
 
 const TIMES: [&str; 2] = ["20250101000000Z", "20491231235959Z"];
@@ -193,8 +193,23 @@ async fn a_certificate_has_to_hold_and_nothing_is_sent_before() {
     // By the fixed roots nobody of these is known.
     let world = World::with(hello);
     let network = Network { roots: Network::internet().roots, ..world.network() };
-    let egress = Egress::new(network).unwrap();
+    let egress = Egress::new(network, clock()).unwrap();
     let failure =
         egress.fetch(&world.rules(), &Nobody, get("https://api.test/")).await.unwrap_err();
     assert!(failure.0.ends_with("by no authority that is known"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn certificates_are_valid_by_the_servers_clock_alone() {
+    let world = World::with(hello);
+    let fetch = async |egress: Egress| {
+        let answered = egress.fetch(&world.rules(), &Nobody, get("https://api.test/")).await;
+        answered.map(drop).map_err(|failure| failure.0)
+    };
+    assert_eq!(fetch(world.egress_at(clock())).await, Ok(()));
+    // By what time it is valid, whatever the machine says: 2024 and 2050.
+    for (seconds, why) in [(1_710_000_000, "not valid yet"), (2_540_000_000, "has expired")] {
+        let failure = fetch(world.egress_at(clock_at(seconds))).await.unwrap_err();
+        assert!(failure.contains(why), "{failure}");
+    }
 }

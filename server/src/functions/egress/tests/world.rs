@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -127,8 +127,13 @@ impl World {
         }
     }
 
+    /// By this clock.
+    pub(super) fn egress_at(&self, clock: Arc<Clock>) -> Egress {
+        Egress::new(self.network(), clock).unwrap()
+    }
+
     pub(super) fn egress(&self) -> Egress {
-        Egress::new(self.network()).unwrap()
+        self.egress_at(clock())
     }
 
     /// A fetch by a function that may reach all hosts here.
@@ -308,4 +313,14 @@ fn certificate(
     .unwrap();
     builder.sign(issuer.map_or(key, |(key, _)| key), MessageDigest::sha256()).unwrap();
     builder.build()
+}
+
+/// A clock that was started so many seconds after 1970.
+pub(super) fn clock_at(seconds: u64) -> Arc<Clock> {
+    Arc::new(Clock::start(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+/// One at which what is valid here is valid: of September 2026.
+pub(super) fn clock() -> Arc<Clock> {
+    clock_at(1_790_000_000)
 }
