@@ -3,7 +3,7 @@
 
 use crate::audit::Event;
 use crate::limits::ENGINE_CACHE_BYTES;
-use crate::model::AccountId;
+use crate::model::{AccountId, Timestamp};
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, TABLE, decides_access};
 use crate::store::room::{Gauge, Room, Space, UseOfRoom, record_bytes};
@@ -438,6 +438,8 @@ pub(super) struct Changes {
     pub(super) event: Option<(AccountId, Event)>,
     /// Whether it deletes an account.
     pub(super) deletes_account: bool,
+    /// The time that the owner sets the clock to, sealed and in force with the rest.
+    pub(super) sets_clock: Option<Timestamp>,
 }
 
 impl Changes {

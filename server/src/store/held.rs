@@ -169,7 +169,7 @@ pub(super) fn set_clock(
     access.put(changes, core.system(), &Address::owner(), &owner)?;
     let act = Act { by: OwnerKeyPair, origin, now: core.clock.now() };
     audit::note(changes, &act, Action::ClockSet, Object::Clock { number, time });
-    core.clock.set(time);
+    changes.sets_clock = Some(time);
     Ok(())
 }
 

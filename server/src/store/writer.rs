@@ -149,6 +149,7 @@ impl Writer {
             };
             if commit == Commit::Yes {
                 batch.apply(&changes)?;
+                changes.sets_clock.into_iter().for_each(|time| core.clock.set(time));
             }
             // Whoever asked may have gone.
             let answer: Answer = Box::new(move || drop(sender.send(result)));
