@@ -3,7 +3,7 @@
 //! What the machine's clock says is its host's word. It is asked once, at the start, and believed
 //! where it fits the highest time that is sealed in the store: else time goes on from that one, and
 //! the owner's signature sets it right (STORE.md §6.2). From then on a clock counts that the host can
-//! stop and not turn.
+//! stop or hurry, and not turn back.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -202,9 +202,9 @@ mod tests {
             (LAST + 7 * DAY, LAST + 7 * DAY, None),
             (LAST + 7 * DAY + 1, LAST, Some(Suspicion::Ahead)),
             (LAST + 365 * DAY, LAST, Some(Suspicion::Ahead)),
-            // Clocks are set right by seconds: that is no reason to suspect one.
-            (LAST - 60, LAST, None),
-            (LAST - 61, LAST, Some(Suspicion::Behind)),
+            // Clocks run apart: that is no reason to suspect one.
+            (LAST - 3_600, LAST, None),
+            (LAST - 3_601, LAST, Some(Suspicion::Behind)),
             (LAST - 365 * DAY, LAST, Some(Suspicion::Behind)),
             (0, LAST, Some(Suspicion::Behind)),
         ] {

@@ -134,9 +134,9 @@ pub const FAILURE_PEERS: usize = 16_384;
 
 // The clock.
 
-/// How far the machine's clock may be behind the last time without a word: clocks are set right by
-/// seconds. Time goes on from the last one all the same.
-pub const CLOCK_BEHIND: Duration = Duration::from_secs(60);
+/// How far the machine's clock may be behind the last time without a word: one that nobody sets right
+/// runs ahead by seconds a day. Time goes on from the last one all the same.
+pub const CLOCK_BEHIND: Duration = Duration::from_secs(3_600);
 /// How far the machine's clock may be ahead of the last time and be believed: a machine that is off for
 /// longer waits for its owner.
 pub const CLOCK_AHEAD: Duration = Duration::from_secs(7 * 86_400);
