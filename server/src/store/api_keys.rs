@@ -142,8 +142,9 @@ pub(super) fn claim_again(
     claimant: PublicKey,
 ) -> Result<FreshTokens, ClaimAgainError> {
     let system = access.core.system();
-    let OwnerBody { public_key, bearer_key, account, admin_key, settled, config: _, acts: _ } =
-        access.get(system, &Address::owner())?;
+    let OwnerBody {
+        public_key, bearer_key, account, admin_key, settled, config: _, acts: _, ..
+    } = access.get(system, &Address::owner())?;
     if settled || public_key.0 != claimant {
         return Err(ClaimAgainError::AlreadyClaimed);
     }

@@ -71,7 +71,7 @@ bodies! {
     AccountKeyBody: AccountKey 1,
     InstanceBody: Instance 1,
     OwnerBodyV1: Owner 1,
-    OwnerBody: Owner 2,
+    OwnerBody: Owner 3 from 2,
     AccountBody: Account 1,
     DeletionBody: Deletion 1,
     ClockBody: Clock 1,
@@ -137,6 +137,10 @@ pub(super) struct OwnerBody {
     /// The number of the owner's last act that was signed by the key pair; 0: none yet.
     #[n(6)]
     pub(super) acts: u64,
+    /// Whether the claim has sealed a time, so that record 0x08 has to be there. Absent in stores
+    /// that are older than that.
+    #[n(7)]
+    pub(super) is_timed: Option<bool>,
 }
 
 /// Before the configuration was sealed.

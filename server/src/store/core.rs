@@ -127,9 +127,16 @@ impl Core {
             log: SigningKey::from_seed(log)?,
             receipt: SigningKey::from_seed(receipt)?,
         };
-        // A store from before times were sealed has none until its next commit.
-        if let Some(ClockBody { time }) = read(&header, &system, view, &Address::clock())? {
-            clock.found(time);
+        match read(&header, &system, view, &Address::clock())? {
+            Some(ClockBody { time }) => clock.found(time),
+            // A store from before times were sealed has none until its next commit. Its owner's record
+            // doesn't say otherwise, or is older still; what is wrong with that is found later.
+            None => {
+                let owner = read(&header, &system, view, &Address::owner());
+                if owner.is_ok_and(|owner| owner.is_some_and(|it| it.is_timed == Some(true))) {
+                    return Err(missing(&Address::clock()));
+                }
+            }
         }
         Ok(Self::found(header, root, system, signing, limits, clock)?)
     }

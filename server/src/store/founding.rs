@@ -254,8 +254,9 @@ fn first_records(
     put_decoy(access, changes, &mut system_state, now)?;
     let public_key = OwnerKey(owner);
     let (account, settled) = (account.id, false);
-    let (config, acts) = (SealedConfig(config), 0);
-    let body = OwnerBody { public_key, bearer_key, account, admin_key, settled, config, acts };
+    let (config, acts, is_timed) = (SealedConfig(config), 0, Some(true));
+    let body =
+        OwnerBody { public_key, bearer_key, account, admin_key, settled, config, acts, is_timed };
     access.put(changes, system, &Address::owner(), &body)?;
     access.put(changes, system, &Address::clock(), &ClockBody { time: now })?;
     access.put(changes, system, &Address::state(SYSTEM), &system_state)?;

@@ -50,8 +50,9 @@ pub(super) fn owner(
     }
     let OwnerBodyV1 { public_key, bearer_key, account, admin_key, settled } =
         access.get(system, &Address::owner_v1())?;
-    let (config, acts) = (SealedConfig(config.clone()), 0);
-    let owner = OwnerBody { public_key, bearer_key, account, admin_key, settled, config, acts };
+    let (config, acts, is_timed) = (SealedConfig(config.clone()), 0, None);
+    let owner =
+        OwnerBody { public_key, bearer_key, account, admin_key, settled, config, acts, is_timed };
     let mut changes = Changes::default();
     access.put(&mut changes, system, &Address::owner(), &owner)?;
     engine.write(|batch| Ok((batch.apply(&changes)?, Commit::Yes)))?;

@@ -293,10 +293,10 @@ fn records() {
         ((0x02, 1), map([(0, hash.clone())])),
         ((0x03, 1), map([(0, hash.clone()), (1, hash.clone()), (2, hash.clone())])),
         ((0x04, 1), map(owner.clone())),
-        ((0x04, 2), {
+        ((0x04, 3), {
             let config = [(0, number(1)), (1, number(2)), (2, head(4, 0)), (3, number(0))];
             let config = config.into_iter().chain([(4, hash.clone())]);
-            map(owner.into_iter().chain([(5, map(config)), (6, number(3))]))
+            map(owner.into_iter().chain([(5, map(config)), (6, number(3)), (7, vec![0xF5])]))
         }),
         ((0x05, 1), map([(0, text("first")), (1, time.clone())])),
         ((0x06, 1), map(ids)),

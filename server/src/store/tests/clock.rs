@@ -1,5 +1,7 @@
 //! The time that a store seals, and starts at machines whose clocks say something else.
 
+use super::super::body::OwnerBody;
+use super::super::engine::Commit;
 use super::super::record::Address;
 use super::damage::with_records;
 use super::held::Owner;
@@ -40,6 +42,28 @@ fn claimed(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
     };
     let (_engine, _core, claim) =
         founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    (disk, chip, claim)
+}
+
+/// As [`claimed`], by a server that sealed no time.
+fn claimed_before_times(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
+    let (disk, chip) = (Disk::default(), Chip::new(1));
+    let founding = Founding {
+        owner: owner.public(),
+        config: config(),
+        account_name: label("a"),
+        sealer: &chip.sealer(),
+        clock: machine(0),
+    };
+    let (engine, core, claim) =
+        founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    let snapshot = engine.snapshot().unwrap();
+    let (access, system, mut changes) = (core.access(&snapshot), core.system(), Changes::default());
+    let body = access.get(system, &Address::owner()).unwrap();
+    let body = OwnerBody { is_timed: None, ..body };
+    access.put(&mut changes, system, &Address::owner(), &body).unwrap();
+    changes.remove(Address::clock().key().to_vec());
+    engine.write(|batch| Ok((batch.apply(&changes)?, Commit::Yes))).unwrap();
     (disk, chip, claim)
 }
 
@@ -137,12 +161,22 @@ fn the_owner_alone_sets_a_suspect_clock() {
 }
 
 #[test]
-fn a_store_from_before_times_were_sealed_begins_with_its_next_write() {
-    let owner = Owner::new();
-    let (disk, chip, claim) = claimed(&owner);
+fn a_store_whose_time_was_taken_away_does_not_open() {
+    let (disk, chip, _) = claimed(&Owner::new());
     let mut changes = Changes::default();
     changes.remove(Address::clock().key().to_vec());
     let disk = with_records(&disk, &changes);
+    let closed = opening::open_backend(disk.backend(), disk.space()).unwrap();
+    let derive = |request: &_| chip.derive(request);
+    let unsealed = closed.unseal(&chip.boot(), derive, LIMITS, &config(), &machine(0));
+    let why = format!("{:?}", unsealed.err().unwrap().error);
+    assert!(why.contains("Damaged") && why.contains("clock"), "{why}");
+}
+
+#[test]
+fn a_store_from_before_times_were_sealed_begins_with_its_next_write() {
+    let owner = Owner::new();
+    let (disk, chip, claim) = claimed_before_times(&owner);
     let (store, clock) = open_at(&disk, &chip, 1_000 * DAY);
     assert_eq!(clock.suspicion(), None, "there is nothing to compare it with");
     drop(store);

@@ -164,8 +164,9 @@ fn an_old_store_takes_over_the_configuration_of_its_first_start_and_no_later_one
     let snapshot = store.writer.snapshot().unwrap();
     let access = store.writer.shared.core.access(&*snapshot);
     let system = access.core.system();
-    let OwnerBody { public_key, bearer_key, account, admin_key, settled, config: _, acts: _ } =
-        access.get(system, &Address::owner()).unwrap();
+    let OwnerBody {
+        public_key, bearer_key, account, admin_key, settled, config: _, acts: _, ..
+    } = access.get(system, &Address::owner()).unwrap();
     let old = OwnerBodyV1 { public_key, bearer_key, account, admin_key, settled };
     access.put(&mut changes, system, &Address::owner_v1(), &old).unwrap();
     drop((snapshot, store));
@@ -174,7 +175,7 @@ fn an_old_store_takes_over_the_configuration_of_its_first_start_and_no_later_one
     instance.store = Some(open_with(&instance.disk, &instance.chip, &revealing()).opened());
     assert_eq!(instance.value(id, None).unwrap(), "v");
     let record = records(instance.store()).remove(Address::owner().key()).unwrap();
-    assert_eq!(body_version(&record), Some(2));
+    assert_eq!(body_version(&record), Some(3));
     audit::audit(instance.store()).unwrap();
     drop(instance.store.take());
     drop(open_with(&instance.disk, &instance.chip, &config()).held());
