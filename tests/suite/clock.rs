@@ -101,3 +101,20 @@ fn a_host_that_turns_the_clock_moves_no_time_and_the_owner_sets_it_right() {
     assert_eq!(warning(&instance), None);
     instance.terminate();
 }
+
+#[test]
+fn a_claim_says_where_the_machines_clock_is_far_off() {
+    let home = Home::new(&chip(Product::Genoa), CONFIG);
+    home.write_client_files();
+    let root = ["--trust-simulated", "client/simulated-root.der", "--profile", "./p.json"];
+    let files = ["--reference", "client/reference.json", "--policy", "client/policy.json"];
+    let cli = |command: &[&str]| home.cli(&[command, &files[..], &root[..]].concat(), "");
+    let instance = start_at(&home, 70 * 365 * DAY);
+    let url = instance.url();
+    let owner = ["--owner-key", "owner.pem"];
+    let claim = [&["claim", &url, "--out-dir", "."], &owner[..]].concat();
+    cli(&claim).says(0, &["claimed", "warning: the instance's time is 20", "set-clock"]);
+    cli(&[&["set-clock", &url], &owner[..]].concat()).says(0, &["set"]);
+    let now = time::OffsetDateTime::now_utc().year();
+    assert!((year(&clock(&instance)["time"]) - i64::from(now)).abs() <= 1);
+}

@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode};
 use neo_secrets_attestation::config;
 use neo_secrets_attestation::ed25519::PublicKey;
 use neo_secrets_attestation::evidence::ClaimPhase;
+use neo_secrets_attestation::time::UnixTime;
 use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -16,7 +17,8 @@ use crate::cli::outcome::{Exit, Failure, Shown};
 use crate::cli::page::{Cell, Page, Paint};
 use crate::cli::refusal;
 use crate::cli::session::announce;
-use crate::cli::settings::{self, Settings};
+use crate::cli::set_clock;
+use crate::cli::settings::{self, Settings, system_time};
 use crate::cli::terminal::{self, printable};
 use crate::cli::value::Body;
 use crate::connection::{Answer, OpenError, Request, VerifiedConnection};
@@ -86,6 +88,7 @@ pub(crate) async fn run(
     client.pin(instance_key);
     let connection = client.connection().await.map_err(refusal::failure)?;
     let receipts = settings::receipts_to_keep(connection.appraised());
+    let time = time_of(connection).await;
     Profile { receipts, ..kept }.write(&profile).map_err(lost)?;
 
     let simulated = settings.is_simulated();
@@ -128,7 +131,31 @@ pub(crate) async fn run(
             settings.program_with_profile
         ))
         .essential(Vec::new());
+    if let Some(time) = time.filter(|time| is_far(*time, system_time())) {
+        terminal::warn(&format!(
+            "warning: the instance's time is {time}, which is its host's word, and this machine's is {}: \
+             expiries go by the instance's; to set it: {} set-clock {} --owner-key {}",
+            system_time(),
+            settings.program_with_profile,
+            settings.url,
+            owner_key.display()
+        ));
+    }
     Ok(Shown::new(page, &json))
+}
+
+/// The time that the instance goes by, where it says it.
+async fn time_of(connection: &mut VerifiedConnection) -> Option<UnixTime> {
+    let path = set_clock::PATH.to_owned();
+    let request = Request { method: Method::GET, path, key: None, body: None, if_match: None };
+    let answer = connection.send(&request).await.ok()?;
+    let clock: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    clock["time"].as_str()?.parse().ok()
+}
+
+/// Whether two clocks are more than an hour apart.
+fn is_far(one: UnixTime, other: UnixTime) -> bool {
+    one.seconds().abs_diff(other.seconds()) > 3_600
 }
 
 /// Where the API keys go: the folder that is named, or the profile's.

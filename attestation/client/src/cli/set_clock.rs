@@ -16,7 +16,7 @@ use crate::cli::value::Body;
 use crate::connection::Request;
 use crate::owner::OwnerKey;
 
-const PATH: &str = "/v1/clock";
+pub(crate) const PATH: &str = "/v1/clock";
 
 pub(crate) async fn run(command: &OwnerAct, settings: Settings) -> Result<Shown, Failure> {
     let pair = OwnerKey::read(&command.owner_key).map_err(Failure::error)?;
