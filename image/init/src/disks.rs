@@ -50,6 +50,12 @@ pub enum DisksError {
         /// The name.
         name: &'static str,
     },
+    /// It has partitions: whoever writes to the whole disk writes to each of them.
+    #[error("divided-{}-disk", short(name))]
+    Divided {
+        /// The name.
+        name: &'static str,
+    },
 }
 
 fn short(name: &str) -> &str {
@@ -77,6 +83,9 @@ pub fn choose(devices: &[Device]) -> Result<Disks, DisksError> {
         }
         named => named?,
     };
+    if devices.iter().any(|device| device.name == data && device.is_divided) {
+        return Err(DisksError::Divided { name: DATA });
+    }
     Ok(Disks { data, config })
 }
 
@@ -173,6 +182,12 @@ mod tests {
         assert_eq!(chosen(&list(&[&data, &other])), missing(CONFIG));
         assert_eq!(chosen(&list(&[&config, &boot, &esp])), missing(DATA));
         assert_eq!(chosen(&[]), missing(CONFIG));
+        let divided = Device { is_divided: true, ..data };
+        let on_data = Device { partition: Some(CONFIG.to_owned()), ..disk("vda1", "") };
+        let refused = DisksError::Divided { name: DATA };
+        assert_eq!(chosen(&list(&[&divided, &on_data])), Err(refused.clone()));
+        assert_eq!(chosen(&list(&[&divided, &config, &other])), Err(refused.clone()));
+        assert_eq!(refused.to_string(), "divided-data-disk");
         assert_eq!(DisksError::Missing { name: CONFIG }.to_string(), "no-conf-disk");
     }
 
