@@ -281,7 +281,7 @@ fn what_the_disks_hold_is_refused_by_name() {
     let cut = format!("{CONFIG}seal = \"firm");
     write_config_disk(&home.path(CONFIG_DISK), cut.as_bytes()).unwrap();
     let vm = Vm::start(image, &host).unwrap_or_else(|error| panic!("{error}"));
-    // Again and again, which ends with the machine after two minutes.
+    // Again and again, which ends with the machine after a minute and a half.
     vm.says("server-ended 1\n");
     assert!(vm.console.text().contains("config.toml: "), "{}", vm.console.text());
 }

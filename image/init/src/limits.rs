@@ -43,5 +43,5 @@ pub const RESTART_PAUSE_MIN: Duration = Duration::from_millis(500);
 pub const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Who lived this long is no failure to start.
 pub const RESTART_WELL: Duration = Duration::from_secs(60);
-/// Failures in a row after which the machine is turned off: about a minute of trying.
+/// Failures in a row after which the machine is turned off: 91 s of pauses.
 pub const RESTARTS: u32 = 8;

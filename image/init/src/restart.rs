@@ -44,7 +44,7 @@ mod tests {
         let pauses: Vec<_> = (0..RESTARTS).map(|_| restarts.ended(Duration::ZERO)).collect();
         let after = |millis| Next::StartAfter(Duration::from_millis(millis));
         assert_eq!(pauses[..4], [after(500), after(1_000), after(2_000), after(4_000)]);
-        assert_eq!(pauses[7], Next::StartAfter(RESTART_PAUSE_MAX));
+        assert_eq!(pauses[4..], [after(8_000), after(16_000), after(30_000), after(30_000)]);
         assert_eq!(restarts.ended(Duration::ZERO), Next::PowerOff);
         assert_eq!(restarts.ended(Duration::ZERO), Next::PowerOff, "and nothing else");
     }
