@@ -226,10 +226,15 @@ impl Options {
         let seconds = self.lease_seconds.ok_or(PacketError::Missing(LEASE_TIME))?;
         let mask = self.mask.unwrap_or(Ipv4Addr::BROADCAST).to_bits();
         let prefix = mask.leading_ones();
-        if !is_usable(address) || prefix == 0 || mask.count_ones() != prefix {
+        if prefix == 0 || mask.count_ones() != prefix {
             return Err(PacketError::Address);
         }
-        if self.gateway.is_some_and(|gateway| !is_usable(gateway) || gateway == address) {
+        let is_edge = |one| is_edge(one, address, mask);
+        if !is_usable(address) || is_edge(address) {
+            return Err(PacketError::Address);
+        }
+        let wrong = |gateway| !is_usable(gateway) || gateway == address || is_edge(gateway);
+        if self.gateway.is_some_and(wrong) {
             return Err(PacketError::Address);
         }
         let renewal = self.renewal_seconds.unwrap_or(seconds / 2).min(seconds / 2);
@@ -265,6 +270,14 @@ fn addresses(bytes: &[u8]) -> Option<(Ipv4Addr, impl Iterator<Item = Ipv4Addr>)>
 pub(crate) fn is_usable(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
     (1..224).contains(&first) && first != 127
+}
+
+/// Whether it is the first or the last address of this one's network, which name the network and
+/// everybody there. Networks of one or two addresses have none (RFC 3021).
+fn is_edge(one: Ipv4Addr, in_network_of: Ipv4Addr, mask: u32) -> bool {
+    let (one, host_bits) = (one.to_bits(), !mask);
+    let is_inside = (one ^ in_network_of.to_bits()) & mask == 0;
+    host_bits > 1 && is_inside && [0, host_bits].contains(&(one & host_bits))
 }
 
 #[cfg(test)]
@@ -347,6 +360,28 @@ mod tests {
         let options = [&[NAMES, 24][..], &servers, &USUAL[18..]].concat();
         let names = parse(&answer(2, &options)).unwrap().lease.unwrap().name_servers;
         assert_eq!(names, [1, 2, 3].map(|byte| Ipv4Addr::from([byte; 4])));
+    }
+
+    #[test]
+    fn nobody_has_the_first_or_the_last_address_of_a_network() {
+        let lease = |address: [u8; 4], mask: [u8; 4], gateway: [u8; 4]| {
+            let mut options = USUAL;
+            options[2..6].copy_from_slice(&mask);
+            options[8..12].copy_from_slice(&gateway);
+            let mut packet = answer(5, &options);
+            packet[16..20].copy_from_slice(&address);
+            parse(&packet).map(|answer| answer.lease.unwrap().prefix)
+        };
+        let (host, gateway, refused) = ([10, 0, 2, 15], [10, 0, 2, 2], Err(PacketError::Address));
+        for edge in [[10, 0, 2, 0], [10, 0, 2, 255]] {
+            assert_eq!(lease(edge, [255, 255, 255, 0], gateway), refused, "{edge:?}");
+            assert_eq!(lease(host, [255, 255, 255, 0], edge), refused, "{edge:?}");
+            assert_eq!(lease(edge, [255, 255, 0, 0], gateway), Ok(16), "within a larger network");
+        }
+        assert_eq!(lease([10, 0, 2, 3], [255, 255, 255, 252], gateway), refused);
+        assert_eq!(lease(host, [255, 255, 255, 0], [10, 0, 3, 255]), Ok(24), "of another network");
+        assert_eq!(lease([10, 0, 2, 3], [255, 255, 255, 254], gateway), Ok(31));
+        assert_eq!(lease([10, 0, 2, 255], [255; 4], gateway), Ok(32));
     }
 
     #[test]
