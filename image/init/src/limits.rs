@@ -27,7 +27,8 @@ pub const DHCP_BYTES: usize = 1_500;
 pub const DHCP_OPTIONS: usize = 128;
 /// Name servers that are used: the C library takes no more.
 pub const NAME_SERVERS: usize = 3;
-/// An answer to a DHCP packet; doubled with each try up to [`DHCP_WAIT_MAX`].
+/// An answer to a DHCP packet, and the least time that a try takes which brings nothing: a host must
+/// not keep this process busy. Doubled with each up to [`DHCP_WAIT_MAX`].
 pub const DHCP_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait for an answer.
 pub const DHCP_WAIT_MAX: Duration = Duration::from_secs(16);

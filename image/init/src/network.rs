@@ -94,28 +94,60 @@ pub fn resolv_conf(name_servers: &[IpAddr]) -> String {
 
 /// Has an address, for as long as the machine runs.
 fn keep(link: &Link, netlink: &Netlink) {
-    let (mut held, mut wait) = (None::<Lease>, DHCP_WAIT);
+    let mut tries = Tries::default();
+    let (mut held, mut on_link) = (None::<Lease>, None);
     loop {
-        let asked = asked_by(link).and_then(|socket| exchange(&socket, link.mac, &held, wait));
-        match asked {
+        let began = Instant::now();
+        let asked =
+            asked_by(link).and_then(|socket| exchange(&socket, link.mac, &held, tries.wait));
+        let pause = match asked {
             Ok(Some(lease)) => {
-                match apply(link, netlink, held.as_ref(), &lease) {
-                    Ok(()) => say("network", &"dhcp"),
-                    Err(error) => say("network-refused", &error.raw_os_error().unwrap_or(0)),
+                let change = |change| netlink.change(link.index, change);
+                match apply(change, &mut on_link, &lease).and_then(|()| name(&lease)) {
+                    Ok(()) => {
+                        say("network", &"dhcp");
+                        let pause = lease.renew_after;
+                        (tries, held) = (Tries::default(), Some(lease));
+                        pause
+                    }
+                    // Half a network is none: asked again soon, of whoever gives a whole one.
+                    Err(error) => {
+                        say("network-refused", &error.raw_os_error().unwrap_or(0));
+                        tries.pause_after(began.elapsed())
+                    }
                 }
-                wait = DHCP_WAIT;
-                thread::sleep(lease.renew_after);
-                held = Some(lease);
             }
             // The address of before stays: nobody else has it by our doing, and a network that is
             // silent for a while must not take the service away.
-            Ok(None) => wait = (2 * wait).min(DHCP_WAIT_MAX),
+            Ok(None) => tries.pause_after(began.elapsed()),
             Err(error) => {
                 say("dhcp-failed", &error.raw_os_error().unwrap_or(0));
-                thread::sleep(wait);
-                wait = (2 * wait).min(DHCP_WAIT_MAX);
+                tries.pause_after(began.elapsed())
             }
-        }
+        };
+        thread::sleep(pause);
+    }
+}
+
+/// How fast tries follow each other that bring nothing: whoever answers at once makes them no faster.
+struct Tries {
+    /// How long an answer is waited for, and the least time that a try takes.
+    wait: Duration,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Tries { wait: DHCP_WAIT }
+    }
+}
+
+impl Tries {
+    /// What is left of the time of a try that brought nothing and took this long. The next one has
+    /// twice the time.
+    fn pause_after(&mut self, took: Duration) -> Duration {
+        let pause = self.wait.saturating_sub(took);
+        self.wait = (2 * self.wait).min(DHCP_WAIT_MAX);
+        pause
     }
 }
 
@@ -140,8 +172,10 @@ fn exchange(
     let ask = |question: Question| ask(socket, question, (mac, number), wait);
     if let Some(Lease { address, .. }) = held {
         let answer = ask(Question::Renew { address: *address })?;
-        if let Some(Answer { kind: Kind::Ack, lease, .. }) = answer {
-            return Ok(lease.filter(|lease| lease.address == *address));
+        if let Some(Answer { kind: Kind::Ack, lease: Some(lease), .. }) = answer
+            && lease.address == *address
+        {
+            return Ok(Some(lease));
         }
     }
     let Some(Answer { kind: Kind::Offer, server, lease: Some(offer) }) = ask(Question::Discover)?
@@ -181,15 +215,25 @@ fn ask(
     }
 }
 
-fn apply(link: &Link, netlink: &Netlink, held: Option<&Lease>, lease: &Lease) -> io::Result<()> {
-    let other = held.filter(|held| (held.address, held.prefix) != (lease.address, lease.prefix));
-    if let Some(held) = other {
-        netlink.change(link.index, Change::NoAddress(held.address.into(), held.prefix))?;
+/// Puts it on the link, in place of the address that stands there.
+fn apply(
+    mut change: impl FnMut(Change) -> io::Result<()>,
+    on_link: &mut Option<(Ipv4Addr, u8)>,
+    lease: &Lease,
+) -> io::Result<()> {
+    let new = (lease.address, lease.prefix);
+    if let Some((address, prefix)) = on_link.take_if(|old| *old != new) {
+        // Where it does not go, there are two: better than none.
+        if let Err(error) = change(Change::NoAddress(address.into(), prefix)) {
+            say("network-refused", &error.raw_os_error().unwrap_or(0));
+        }
     }
-    netlink.change(link.index, Change::Address(lease.address.into(), lease.prefix))?;
-    if let Some(gateway) = lease.gateway {
-        netlink.change(link.index, Change::Gateway(gateway.into()))?;
-    }
+    change(Change::Address(lease.address.into(), lease.prefix))?;
+    *on_link = Some(new);
+    lease.gateway.map_or(Ok(()), |gateway| change(Change::Gateway(gateway.into())))
+}
+
+fn name(lease: &Lease) -> io::Result<()> {
     let servers: Vec<IpAddr> = lease.name_servers.iter().copied().map(IpAddr::from).collect();
     std::fs::write(RESOLV_CONF, resolv_conf(&servers))
 }
@@ -222,5 +266,72 @@ mod tests {
     fn name_servers_stand_one_on_a_line() {
         let servers = [IpAddr::from([9, 9, 9, 9]), "fd00::1".parse().unwrap()];
         assert_eq!(resolv_conf(&servers), "nameserver 9.9.9.9\nnameserver fd00::1\n");
+    }
+
+    #[test]
+    fn tries_that_bring_nothing_take_their_time() {
+        let (mut tries, second) = (Tries::default(), Duration::from_secs(1));
+        let pauses: Vec<_> = (0..6).map(|_| tries.pause_after(Duration::ZERO)).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 16].map(|seconds| seconds * second));
+        assert_eq!(tries.pause_after(10 * second), 6 * second, "of which it has taken some");
+        assert_eq!(tries.pause_after(30 * second), Duration::ZERO);
+        assert_eq!(Tries::default().wait, DHCP_WAIT);
+    }
+
+    fn lease(last: u8, gateway: Option<u8>) -> Lease {
+        Lease {
+            address: [10, 0, 0, last].into(),
+            prefix: 24,
+            gateway: gateway.map(|last| [10, 0, 0, last].into()),
+            name_servers: Vec::new(),
+            renew_after: Duration::from_secs(60),
+        }
+    }
+
+    /// What is said to a kernel that refuses some of it, and what became of it.
+    fn applied(
+        on_link: &mut Option<(Ipv4Addr, u8)>,
+        lease: &Lease,
+        refuses: fn(&Change) -> bool,
+    ) -> (Vec<Change>, bool) {
+        let mut said = Vec::new();
+        let outcome = apply(
+            |change| {
+                said.push(change);
+                if refuses(&change) { Err(io::Error::from_raw_os_error(22)) } else { Ok(()) }
+            },
+            on_link,
+            lease,
+        );
+        (said, outcome.is_ok())
+    }
+
+    #[test]
+    fn an_address_takes_the_place_of_the_one_before() {
+        let of = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let (old, new) = (Change::NoAddress(of(5), 24), Change::Address(of(6), 24));
+        let on = |last: u8| Some((Ipv4Addr::from([10, 0, 0, last]), 24));
+        let mut on_link = None;
+        let first = applied(&mut on_link, &lease(5, Some(1)), |_| false);
+        let first_said = vec![Change::Address(of(5), 24), Change::Gateway(of(1))];
+        assert_eq!(first, (first_said.clone(), true));
+        let again = applied(&mut on_link, &lease(5, Some(1)), |_| false);
+        assert_eq!(again, (first_said, true), "nothing is removed that stays");
+        assert_eq!(applied(&mut on_link, &lease(6, None), |_| false), (vec![old, new], true));
+        assert_eq!(on_link, on(6));
+        // What does not go keeps nothing out, and is not removed again.
+        let mut on_link = on(5);
+        let refuses: fn(&Change) -> bool = |change| matches!(change, Change::NoAddress(..));
+        assert_eq!(applied(&mut on_link, &lease(6, None), refuses), (vec![old, new], true));
+        assert_eq!(on_link, on(6));
+        // What is half there is known of.
+        let mut on_link = on(5);
+        let refuses: fn(&Change) -> bool = |change| matches!(change, Change::Gateway(_));
+        let said = vec![old, new, Change::Gateway(of(1))];
+        assert_eq!(applied(&mut on_link, &lease(6, Some(1)), refuses), (said, false));
+        assert_eq!(on_link, on(6));
+        let refuses: fn(&Change) -> bool = |change| matches!(change, Change::Address(..));
+        assert!(!applied(&mut on_link, &lease(7, None), refuses).1);
+        assert_eq!(on_link, None);
     }
 }
