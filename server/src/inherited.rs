@@ -1,10 +1,12 @@
 //! Descriptors that whoever started this process has left open for it.
 #![allow(unsafe_code)]
 
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::net::sockopt::{socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
 
 /// Takes one over, by its number in a flag's value; `None` where it names none, or one that was
 /// taken before.
@@ -27,9 +29,18 @@ pub fn descriptor(number: &str) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Whether it is what a worker launcher speaks over: other sockets join packets, or have no end that is
+/// noticed.
+pub fn is_packet_socket(descriptor: impl AsFd) -> bool {
+    let descriptor = descriptor.as_fd();
+    let kind = (socket_domain(descriptor), socket_type(descriptor));
+    kind == (Ok(AddressFamily::UNIX), Ok(SocketType::SEQPACKET))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::SocketFlags;
     use std::os::fd::{AsRawFd, IntoRawFd};
 
     #[test]
@@ -49,5 +60,20 @@ mod tests {
         let taken = descriptor(&number).unwrap();
         assert!(descriptor(&number).is_none());
         drop(taken);
+    }
+
+    #[test]
+    fn only_a_unix_socket_of_packets_is_one() {
+        let pair = |kind| {
+            rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+                .unwrap()
+                .0
+        };
+        assert!(is_packet_socket(pair(SocketType::SEQPACKET)));
+        assert!(!is_packet_socket(pair(SocketType::STREAM)));
+        assert!(!is_packet_socket(pair(SocketType::DGRAM)));
+        assert!(!is_packet_socket(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()));
+        assert!(!is_packet_socket(std::io::pipe().unwrap().0));
+        assert!(!is_packet_socket(std::fs::File::open("/dev/null").unwrap()));
     }
 }

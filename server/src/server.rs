@@ -77,6 +77,11 @@ pub enum RunError {
         "--worker-launcher-fd {0:?}: must be the number of an inherited open socket, from 3 on"
     )]
     WorkerLauncher(String),
+    /// No launcher speaks over what the flag names.
+    #[error(
+        "--worker-launcher-fd {0:?}: must be a Unix socket of packets (SOCK_SEQPACKET), and is none"
+    )]
+    WorkerLauncherKind(String),
     /// No TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -245,8 +250,12 @@ fn workers(launcher: Option<String>) -> Result<Workers, RunError> {
     let Some(number) = launcher else {
         return Ok(Workers::Own(std::env::current_exe()?.with_file_name("neo-secrets-worker")));
     };
-    let taken = inherited::descriptor(&number);
-    let socket = taken.ok_or(RunError::WorkerLauncher(number))?;
+    let Some(socket) = inherited::descriptor(&number) else {
+        return Err(RunError::WorkerLauncher(number));
+    };
+    if !inherited::is_packet_socket(&socket) {
+        return Err(RunError::WorkerLauncherKind(number));
+    }
     filter::no_programs()?;
     Ok(Workers::Launcher(socket))
 }

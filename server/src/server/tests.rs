@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::IntoRawFd;
 
 use neo_secrets_attestation::binding::{Exporter, claim_message};
 use openssl::pkey::{PKey, Private};
@@ -337,6 +338,11 @@ fn what_must_not_start_says_why() {
         let launcher = Options { worker_launcher: Some(number.to_owned()), ..options };
         assert!(matches!(refused(launcher), RunError::WorkerLauncher(wrong) if wrong == number));
     }
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+    let number = socket.into_raw_fd().to_string();
+    let launcher = Options { worker_launcher: Some(number.clone()), ..options("config.toml", ".") };
+    assert!(matches!(refused(launcher), RunError::WorkerLauncherKind(wrong) if wrong == number));
     let server = home.start(FakePlatform::new([]));
     let taken = Options { listen: server.address(), ..options("config.toml", ".") };
     assert!(matches!(refused(taken), RunError::Listen { .. }));
