@@ -1,7 +1,8 @@
 //! The time that a store seals, and starts at machines whose clocks say something else.
 
 use super::super::body::OwnerBody;
-use super::super::engine::Commit;
+use super::super::core::Core;
+use super::super::engine::{Commit, Engine};
 use super::super::record::Address;
 use super::damage::with_records;
 use super::held::Owner;
@@ -31,7 +32,8 @@ fn seconds(clock: &Clock) -> u64 {
     clock.now().unix_seconds() - at(0).unix_seconds()
 }
 
-fn claimed(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
+/// Claimed at [`at`] 0, and still open.
+fn founded(owner: &Owner) -> (Disk, Chip, (Engine, Core, ClaimAnswer)) {
     let (disk, chip) = (Disk::default(), Chip::new(1));
     let founding = Founding {
         owner: owner.public(),
@@ -40,23 +42,18 @@ fn claimed(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
         sealer: &chip.sealer(),
         clock: machine(0),
     };
-    let (_engine, _core, claim) =
-        founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    let founded = founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    (disk, chip, founded)
+}
+
+fn claimed(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
+    let (disk, chip, (_engine, _core, claim)) = founded(owner);
     (disk, chip, claim)
 }
 
 /// As [`claimed`], by a server that sealed no time.
 fn claimed_before_times(owner: &Owner) -> (Disk, Chip, ClaimAnswer) {
-    let (disk, chip) = (Disk::default(), Chip::new(1));
-    let founding = Founding {
-        owner: owner.public(),
-        config: config(),
-        account_name: label("a"),
-        sealer: &chip.sealer(),
-        clock: machine(0),
-    };
-    let (engine, core, claim) =
-        founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    let (disk, chip, (engine, core, claim)) = founded(owner);
     let snapshot = engine.snapshot().unwrap();
     let (access, system, mut changes) = (core.access(&snapshot), core.system(), Changes::default());
     let body = access.get(system, &Address::owner()).unwrap();
