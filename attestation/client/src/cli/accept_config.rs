@@ -1,7 +1,7 @@
 //! `neo-secrets accept-config`: the owner accepts the configuration that an instance was started with,
 //! where it differs from the one before.
 
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use neo_secrets_attestation::evidence::{ClaimPhase, StoreId};
 use serde_json::json;
 
@@ -10,11 +10,10 @@ use crate::cli::args::OwnerAct;
 use crate::cli::outcome::{Failure, Shown};
 use crate::cli::page::Page;
 use crate::cli::refusal;
-use crate::cli::session::announce;
+use crate::cli::session::{announce, call_keyless};
 use crate::cli::settings::Settings;
 use crate::cli::terminal::printable;
 use crate::cli::value::Body;
-use crate::connection::Request;
 use crate::owner::OwnerKey;
 
 const PATH: &str = "/v1/configuration";
@@ -33,12 +32,7 @@ pub(crate) async fn run(command: &OwnerAct, settings: Settings) -> Result<Shown,
         }
     };
     let config = claims.config.clone();
-    let path = PATH.to_owned();
-    let request = Request { method: Method::GET, path, key: None, body: None, if_match: None };
-    let answer = connection.send(&request).await.map_err(Failure::error)?;
-    if answer.status != StatusCode::OK {
-        return Err(Failure::from_answer(&answer));
-    }
+    let answer = call_keyless(connection, (Method::GET, PATH), None).await?;
     let waiting = json_of(&answer)?;
     let number = waiting["number"].as_u64();
     let number = number.ok_or_else(|| Failure::error("the server's answer is not the API's"))?;
@@ -52,12 +46,7 @@ pub(crate) async fn run(command: &OwnerAct, settings: Settings) -> Result<Shown,
     let mut body = Body::new(None);
     body.field("number", &json!(number));
     body.field("signature", &json!(signature.to_string()));
-    let (path, body) = (PATH.to_owned(), Some(body.finish()));
-    let request = Request { method: Method::PUT, path, key: None, body, if_match: None };
-    let answer = connection.send(&request).await.map_err(Failure::error)?;
-    if answer.status != StatusCode::OK {
-        return Err(Failure::from_answer(&answer));
-    }
+    call_keyless(connection, (Method::PUT, PATH), Some(body)).await?;
     let json = json!({
         "accepted": true, "url": settings.url.to_string(), "storeId": store_id.to_string(),
         "number": number, "differing": differing,

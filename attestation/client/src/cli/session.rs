@@ -17,6 +17,7 @@ use crate::cli::page::Page;
 use crate::cli::refusal;
 use crate::cli::settings::Settings;
 use crate::cli::terminal;
+use crate::cli::value::Body;
 use crate::client::{AttestedClient, ClientError};
 use crate::connection::{Answer, Request, VerifiedConnection};
 use crate::files;
@@ -24,6 +25,21 @@ use crate::limits;
 use crate::profile::ReceiptTrust;
 use crate::secret::ApiKey;
 use crate::url::InstanceUrl;
+
+/// One call without a key on a connection that is verified already; any answer but 200 is a failure.
+pub(crate) async fn call_keyless(
+    connection: &mut VerifiedConnection,
+    (method, path): (Method, &str),
+    body: Option<Body>,
+) -> Result<Answer, Failure> {
+    let (path, body) = (path.to_owned(), body.map(Body::finish));
+    let request = Request { method, path, key: None, body, if_match: None };
+    let answer = connection.send(&request).await.map_err(Failure::error)?;
+    match answer.status {
+        StatusCode::OK => Ok(answer),
+        _ => Err(Failure::from_answer(&answer)),
+    }
+}
 
 /// A client with a key, for commands on secrets, keys and accounts. It connects when it is first
 /// used.

@@ -1,6 +1,6 @@
 //! `neo-secrets set-clock`: the owner sets an instance's time to this machine's.
 
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use neo_secrets_attestation::evidence::{ClaimPhase, StoreId};
 use serde_json::json;
 
@@ -9,11 +9,10 @@ use crate::cli::args::OwnerAct;
 use crate::cli::outcome::{Failure, Shown};
 use crate::cli::page::Page;
 use crate::cli::refusal;
-use crate::cli::session::announce;
+use crate::cli::session::{announce, call_keyless};
 use crate::cli::settings::{Settings, system_time};
 use crate::cli::terminal::printable;
 use crate::cli::value::Body;
-use crate::connection::Request;
 use crate::owner::OwnerKey;
 
 pub(crate) const PATH: &str = "/v1/clock";
@@ -30,12 +29,7 @@ pub(crate) async fn run(command: &OwnerAct, settings: Settings) -> Result<Shown,
             return Err(Failure::error("the instance serves no store whose time could be set"));
         }
     };
-    let path = PATH.to_owned();
-    let request = Request { method: Method::GET, path, key: None, body: None, if_match: None };
-    let answer = connection.send(&request).await.map_err(Failure::error)?;
-    if answer.status != StatusCode::OK {
-        return Err(Failure::from_answer(&answer));
-    }
+    let answer = call_keyless(connection, (Method::GET, PATH), None).await?;
     let clock = json_of(&answer)?;
     let (number, before) = (clock["number"].as_u64(), clock["time"].as_str().map(printable));
     let (Some(number), Some(before)) = (number, before) else {
@@ -47,12 +41,7 @@ pub(crate) async fn run(command: &OwnerAct, settings: Settings) -> Result<Shown,
     body.field("number", &json!(number));
     body.field("time", &json!(time.to_string()));
     body.field("signature", &json!(signature.to_string()));
-    let (path, body) = (PATH.to_owned(), Some(body.finish()));
-    let request = Request { method: Method::PUT, path, key: None, body, if_match: None };
-    let answer = connection.send(&request).await.map_err(Failure::error)?;
-    if answer.status != StatusCode::OK {
-        return Err(Failure::from_answer(&answer));
-    }
+    call_keyless(connection, (Method::PUT, PATH), Some(body)).await?;
     let json = json!({
         "set": true, "url": settings.url.to_string(), "storeId": store_id.to_string(),
         "number": number, "before": before, "time": time.to_string(),
