@@ -19,6 +19,7 @@ mod raw;
 mod record;
 mod room;
 mod secrets;
+mod states;
 mod sweep;
 mod upgrade;
 mod uses;

@@ -86,7 +86,7 @@ pub(super) fn create(
     new: NewAccount,
 ) -> Result<(Account, Token), CreateAccountError> {
     let system = access.core.system();
-    let mut system_state = access.get(system, &Address::state(SYSTEM))?;
+    let mut system_state = access.state(system)?;
     let limit = access.core.limits.accounts;
     if system_state.accounts >= limit {
         return Err(CreateAccountError::TooMany { limit });
@@ -94,7 +94,7 @@ pub(super) fn create(
     let (name, quotas) = (new.name.clone(), new.quotas);
     let Made { account, admin_key: _, admin_token } =
         make(access, changes, &mut system_state, new, act.now)?;
-    access.put(changes, system, &Address::state(SYSTEM), &system_state)?;
+    changes.set_state(SYSTEM, system_state);
     note(changes, act, Action::AccountCreate, object(account.id, name.clone()));
     let usage = PerResource { api_keys: 1, ..PerResource::default() };
     let quotas = effective(access, quotas);
@@ -129,7 +129,7 @@ pub(super) fn list(
     let prefix = Address::<AccountBody>::prefix(SYSTEM);
     snapshot.scan(&prefix, Order::NewestFirst, offset, visit)?;
     outcome?;
-    let total = access.get(system, &Address::state(SYSTEM))?.accounts;
+    let total = access.state(system)?.accounts;
     Ok(AccountPage { items: found, total })
 }
 
@@ -146,7 +146,7 @@ fn find(access: &Access<'_>, id: AccountId) -> Result<AccountBody, AccountError>
 fn shown(access: &Access<'_>, id: AccountId, body: AccountBody) -> Result<Account, StoreFailure> {
     let AccountBody { name, created_at } = body;
     let keys = access.account(id)?;
-    let state = access.get(&*keys, &Address::state(id))?;
+    let state = access.state(&keys)?;
     let usage = PerResource {
         secrets: state.secrets,
         value_bytes: state.value_bytes,
@@ -179,14 +179,14 @@ pub(super) fn update(
         access.put(changes, access.core.system(), &Address::account(id), &body)?;
     }
     let keys = access.account(id)?;
-    let mut state = access.get(&*keys, &Address::state(id))?;
+    let mut state = access.state(&keys)?;
     state.quotas = quotas.zip(state.quotas).map(|(change, mut quota)| {
         change.apply(&mut quota);
         quota
     });
-    access.put(changes, &*keys, &Address::state(id), &state)?;
-    note(changes, act, Action::AccountUpdate, object(id, body.name.clone()));
     let quotas = effective(access, state.quotas);
+    changes.set_state(id, state);
+    note(changes, act, Action::AccountUpdate, object(id, body.name.clone()));
     Ok(Account { quotas, ..shown(access, id, body)? })
 }
 
@@ -199,10 +199,10 @@ pub(super) fn delete(
 ) -> Result<(), AccountError> {
     let body = find(access, id)?;
     let system = access.core.system();
-    let mut system_state = access.get(system, &Address::state(SYSTEM))?;
+    let mut system_state = access.state(system)?;
     let damaged = StoreFailure::Damaged { kind: Kind::State.name() };
     system_state.accounts = system_state.accounts.checked_sub(1).ok_or(damaged)?;
-    access.put(changes, system, &Address::state(SYSTEM), &system_state)?;
+    changes.set_state(SYSTEM, system_state);
     changes.remove(Address::account_key(id).key().to_vec());
     changes.remove(Address::account(id).key().to_vec());
     let deletion = DeletionBody { deleted_at: act.now };

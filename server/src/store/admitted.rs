@@ -4,14 +4,13 @@
 use crate::keys::TokenHash;
 use crate::limits::TOKENS_CACHED;
 use crate::store::api_keys::Holder;
-use crate::store::engine::{Snapshot, View};
+use crate::store::engine::View;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Holders of tokens. All are of one state of the store as to accounts and keys: a snapshot of
-/// another state neither takes from here nor adds, but a newer one begins anew. So nothing outlives
-/// its revocation. Only committed states count: the number of one that is still being written may
-/// come again with another content.
+/// Holders of tokens. All are of one committed state of the store as to accounts and keys: a view of
+/// another neither takes from here nor adds, but a newer one begins anew. So nothing outlives its
+/// revocation.
 #[derive(Default)]
 pub(super) struct Admitted(RwLock<State>);
 
@@ -22,16 +21,17 @@ struct State {
 }
 
 impl Admitted {
-    /// Who held this token when the snapshot was made, where that is known.
-    pub(super) fn get(&self, snapshot: &Snapshot, hash: &TokenHash) -> Option<Arc<Holder>> {
+    /// Who holds this token as the view has it, where that is known.
+    pub(super) fn get(&self, view: &dyn View, hash: &TokenHash) -> Option<Arc<Holder>> {
+        let access_changes = view.access_changes()?;
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let current = state.access_changes == snapshot.access_changes();
+        let current = state.access_changes == access_changes;
         state.holders.get(&hash.0).filter(|_| current).cloned()
     }
 
-    /// Keeps a holder whom the snapshot has, and who was let in.
-    pub(super) fn keep(&self, snapshot: &Snapshot, hash: &TokenHash, holder: Holder) {
-        let access_changes = snapshot.access_changes();
+    /// Keeps a holder whom the view has, and who was let in.
+    pub(super) fn keep(&self, view: &dyn View, hash: &TokenHash, holder: Holder) {
+        let Some(access_changes) = view.access_changes() else { return };
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if state.access_changes < access_changes || state.holders.len() >= TOKENS_CACHED {
             *state = State { access_changes, holders: HashMap::new() };

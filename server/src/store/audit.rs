@@ -29,7 +29,7 @@ fn quota(access: &Access<'_>, account: &AccountKeys) -> Result<Option<u64>, Stor
     if account.id == SYSTEM {
         return Ok(None);
     }
-    let state = access.get(account, &Address::state(account.id))?;
+    let state = access.state(account)?;
     Ok(Some(state.quota(Resource::AuditEvents, &access.core.limits)))
 }
 

@@ -258,7 +258,7 @@ pub(super) struct DeletionBody {
     pub(super) deleted_at: Timestamp,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(super) struct StateBody {
     #[n(0)]

@@ -11,10 +11,12 @@ use crate::limits::ACCOUNT_KEYS_CACHED;
 use crate::model::{AccountId, FunctionId, FunctionName, SecretName};
 use crate::secret::{RandomError, random_array};
 use crate::store::admitted::Admitted;
-use crate::store::body::{Body, ClockBody, ExecutionBody, InstanceBody, Opening};
-use crate::store::engine::{Changes, Stored, View};
+use crate::store::api_keys::Holder;
+use crate::store::body::{Body, ClockBody, ExecutionBody, InstanceBody, Opening, StateBody};
+use crate::store::engine::{Batch, Changes, Stored, View};
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, Address, SYSTEM};
+use crate::store::states::States;
 use crate::store::{Header, StoreLimits};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -143,7 +145,12 @@ impl Core {
 
     /// Records as one view shows them.
     pub(super) fn access<'a>(&'a self, view: &'a dyn View) -> Access<'a> {
-        Access { core: self, view }
+        Access { core: self, view, states: None }
+    }
+
+    /// Records as a batch has them, with the states of accounts that its writes leave.
+    pub(super) fn access_in<'a>(&'a self, batch: &'a Batch<'_>, states: &'a States) -> Access<'a> {
+        Access { core: self, view: batch, states: Some(states) }
     }
 
     /// Forgets every account's keys, unless no account was deleted since; before the commit with this
@@ -173,9 +180,22 @@ impl Core {
 pub(super) struct Access<'a> {
     pub(super) core: &'a Core,
     view: &'a dyn View,
+    states: Option<&'a States>,
 }
 
 impl Access<'_> {
+    /// An account's state, the batch's writes so far included.
+    pub(super) fn state(&self, account: &AccountKeys) -> Result<StateBody, StoreFailure> {
+        if let Some(state) = self.states.and_then(|states| states.get(account.id)) {
+            return Ok(state);
+        }
+        let state = self.get(account, &Address::state(account.id))?;
+        if let Some(states) = self.states {
+            states.note(account.id, state.clone());
+        }
+        Ok(state)
+    }
+
     /// The record at an address, where there is one. One that does not open is an error.
     pub(super) fn find<B: Body>(
         &self,
@@ -192,6 +212,11 @@ impl Access<'_> {
         address: &Address<B>,
     ) -> Result<B, StoreFailure> {
         self.find(root, address)?.ok_or(missing(address))
+    }
+
+    /// Who holds this token, where that is known without opening a record.
+    pub(super) fn admitted(&self, hash: &TokenHash) -> Option<Arc<Holder>> {
+        self.core.admitted.get(self.view, hash)
     }
 
     /// Whether anything stands at an address.

@@ -4,6 +4,7 @@
 use crate::audit::Event;
 use crate::limits::ENGINE_CACHE_BYTES;
 use crate::model::{AccountId, Timestamp};
+use crate::store::body::StateBody;
 use crate::store::error::StoreFailure;
 use crate::store::record::{self, TABLE, decides_access};
 use crate::store::room::{Gauge, Room, Space, UseOfRoom, record_bytes};
@@ -157,9 +158,18 @@ impl Engine {
                 let table = transaction.open_table(RECORDS)?;
                 let (deletions, access_changes) = (self.deletions.get(), self.access_changes.get());
                 let use_of_room = UseOfRoom::default();
-                let mut batch = Batch { table, deletions, access_changes, room, use_of_room };
+                let own_access_changes = 0;
+                let mut batch = Batch {
+                    table,
+                    deletions,
+                    access_changes,
+                    own_access_changes,
+                    room,
+                    use_of_room,
+                };
                 let (answer, commit) = work(&mut batch)?;
-                (answer, commit, batch.deletions, batch.access_changes, batch.use_of_room)
+                let access_changes = access_changes + batch.own_access_changes;
+                (answer, commit, batch.deletions, access_changes, batch.use_of_room)
             };
             gauge.note(&use_of_room);
             match commit {
@@ -224,9 +234,10 @@ pub(super) trait View {
     /// cached under another number may be of an account that is not there.
     fn deletions(&self) -> u64;
 
-    /// How many records that decide access were written or removed since the file was opened, as
-    /// this view has it: whom a token admits is cached under one such number.
-    fn access_changes(&self) -> u64;
+    /// How many records that decide access were written or removed since the file was opened: whom a
+    /// token admits is cached under one such number. None where this view has some that are not
+    /// committed: their number may come again with another content.
+    fn access_changes(&self) -> Option<u64>;
 }
 
 /// That something stands at a key.
@@ -332,8 +343,8 @@ impl View for Snapshot {
         self.deletions
     }
 
-    fn access_changes(&self) -> u64 {
-        self.access_changes
+    fn access_changes(&self) -> Option<u64> {
+        Some(self.access_changes)
     }
 }
 
@@ -341,7 +352,10 @@ impl View for Snapshot {
 pub(super) struct Batch<'a> {
     table: Table<'a, &'static [u8], &'static [u8]>,
     deletions: u64,
+    /// As of the last commit.
     access_changes: u64,
+    /// Those of this transaction.
+    own_access_changes: u64,
     room: Room,
     use_of_room: UseOfRoom,
 }
@@ -353,15 +367,19 @@ impl Batch<'_> {
         let puts: u64 = puts.map(|(key, value)| record_bytes(key.len(), value.len())).sum();
         let event = changes.event.as_ref();
         let event = event.map_or(0, |(_, event)| record_bytes(0, record::encoded_length(event)));
-        let has_room = self.room.take(puts.saturating_add(event));
+        let state = |(_, state): &(_, _)| record_bytes(0, record::encoded_length(state));
+        let states: u64 = changes.states.iter().map(state).sum();
+        let has_room = self.room.take(puts.saturating_add(event).saturating_add(states));
         self.use_of_room.refused += u64::from(!has_room);
         has_room
     }
 
-    /// Writes, or with `None` removes, what stands at each key.
+    /// Writes, or with `None` removes, what stands at each key. The states, which are sealed with
+    /// others', have been taken out.
     pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), EngineError> {
+        assert!(changes.states.is_empty(), "states are put by the writer");
         for (key, value) in &changes.records {
-            self.access_changes += u64::from(decides_access(key));
+            self.own_access_changes += u64::from(decides_access(key));
             let old = match value {
                 Some(value) => {
                     self.use_of_room.taken += record_bytes(key.len(), value.len());
@@ -410,8 +428,8 @@ impl View for Batch<'_> {
         self.deletions
     }
 
-    fn access_changes(&self) -> u64 {
-        self.access_changes
+    fn access_changes(&self) -> Option<u64> {
+        Some(self.access_changes).filter(|_| self.own_access_changes == 0)
     }
 }
 
@@ -434,6 +452,8 @@ fn stored_in(
 #[derive(Default)]
 pub(super) struct Changes {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What it leaves of the states of accounts that were there before.
+    pub(super) states: Vec<(AccountId, StateBody)>,
     /// What the log of this account is to tell of it.
     pub(super) event: Option<(AccountId, Event)>,
     /// Whether it deletes an account.
@@ -451,13 +471,24 @@ impl Changes {
         self.records.push((key, None));
     }
 
+    /// Leaves an account's state so: sealed with the batch.
+    pub(super) fn set_state(&mut self, account: AccountId, state: StateBody) {
+        self.states.push((account, state));
+    }
+
+    /// Where something is written or removed.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
+        self.records.iter().map(|(key, _)| key.clone()).collect()
+    }
+
     /// Whether what was done ended something: that is never refused for want of room.
     pub(super) fn ends_something(&self) -> bool {
         self.event.as_ref().is_some_and(|(_, event)| event.action.ends_something())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.event.is_none()
+        self.records.is_empty() && self.states.is_empty() && self.event.is_none()
     }
 }
 

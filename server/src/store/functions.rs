@@ -253,7 +253,7 @@ pub(super) fn create<R: Right>(
     let account = access.account_of(&act.by)?;
     check_name_free(access, &account, &name)?;
     let address = Address::function_name(account.id, &account.function_hash(&name));
-    let mut state = access.get(&*account, &Address::state(account.id))?;
+    let mut state = access.state(&account)?;
     let limit = state.quota(Resource::Functions, &access.core.limits);
     let mut functions = self::state(access, &account)?;
     if functions.functions >= limit {
@@ -280,7 +280,7 @@ pub(super) fn create<R: Right>(
     access.put(changes, &*account, &Address::function(account.id, id), &body)?;
     access.put(changes, &*account, &Address::code(account.id, id), &CodeBody { code })?;
     access.put(changes, &*account, &address, &index)?;
-    access.put(changes, &*account, &Address::state(account.id), &state)?;
+    changes.set_state(account.id, state);
     functions.functions = functions.functions.saturating_add(1);
     put_state(access, changes, &account, &functions)?;
     note(changes, act, Action::FunctionCreate, object(id, body.name.clone(), code_sha256));

@@ -162,7 +162,7 @@ pub(super) fn list<R: Right>(
     snapshot.scan(&prefix, Order::NewestFirst, skipped_by_engine, visit)?;
     outcome?;
     if !opens_all {
-        found.total = access.get(&*account, &Address::state(account.id))?.secrets;
+        found.total = access.state(&account)?.secrets;
     }
     Ok(found)
 }
@@ -200,7 +200,7 @@ pub(super) fn create<R: Right>(
             false => StoreFailure::Damaged { kind: Kind::Name.name() }.into(),
         });
     }
-    let mut state = access.get(&*account, &Address::state(account.id))?;
+    let mut state = access.state(&account)?;
     let (limits, bytes) = (&access.core.limits, value.bytes());
     state.count(Resource::Secrets, (1, 0), limits)?;
     state.count(Resource::ValueBytes, (bytes, 0), limits)?;
@@ -222,7 +222,7 @@ pub(super) fn create<R: Right>(
     let value_address = Address::value(account.id, id, version);
     access.put(changes, &*account, &value_address, &ValueBody { value })?;
     access.put(changes, &*account, &name_address, &index)?;
-    access.put(changes, &*account, &Address::state(account.id), &state)?;
+    changes.set_state(account.id, state);
     note(changes, act, Action::SecretCreate, object(id, body.name.clone(), Some(version)));
     Ok(body.into_secret(id))
 }
@@ -297,9 +297,9 @@ fn add_version<R: Right>(
     let (limits, bytes) = (&access.core.limits, value.value.bytes());
     let surplus = body.versions.push(act.now, act.by.key(), bytes, limits.versions_kept);
     let dropped = drop_versions(access, changes, account, id, &surplus)?;
-    let mut state = access.get(account, &Address::state(account.id))?;
+    let mut state = access.state(account)?;
     state.count(Resource::ValueBytes, (bytes, dropped), limits)?;
-    access.put(changes, account, &Address::state(account.id), &state)?;
+    changes.set_state(account.id, state);
     let version = body.versions.newest().version;
     access.put(changes, account, &Address::value(account.id, id, version), value)?;
     Ok(version)
@@ -349,14 +349,14 @@ pub(super) fn delete<R: Right>(
     let account = access.account_of(&act.by)?;
     let body = find(access, &account, act.by.scope(), id)?.ok_or(DeleteSecretError::NotFound)?;
     check_name(access, &account, id, &body)?;
-    let mut state = access.get(&*account, &Address::state(account.id))?;
+    let mut state = access.state(&account)?;
     let dropped = drop_versions(access, changes, &account, id, body.versions.all())?;
     state.count(Resource::Secrets, (0, 1), &access.core.limits)?;
     state.count(Resource::ValueBytes, (0, dropped), &access.core.limits)?;
     let hash = account.hash(&body.name);
     changes.remove(Address::name(account.id, &hash).key().to_vec());
     changes.remove(Address::secret(account.id, id).key().to_vec());
-    access.put(changes, &*account, &Address::state(account.id), &state)?;
+    changes.set_state(account.id, state);
     note(changes, act, Action::SecretDelete, object(id, body.name, None));
     Ok(())
 }

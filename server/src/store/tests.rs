@@ -20,6 +20,7 @@ mod quotas;
 mod race;
 mod raw;
 mod room;
+mod states;
 mod upgrade;
 mod use_only;
 mod work;

@@ -12,6 +12,7 @@ use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot
 use crate::store::error::StoreFailure;
 use crate::store::queue::{Haste, Queue};
 use crate::store::record::{Address, SYSTEM};
+use crate::store::states::States;
 use crate::store::sweep::Sweep;
 use arc_swap::{ArcSwapOption, Guard};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,9 +27,16 @@ const WRITES_PER_COMMIT: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
 /// One write: tries it in the batch, and gives its answer for after the commit. Dropped, it answers
 /// Unavailable.
 type Job = Box<
-    dyn FnOnce(&mut Batch<'_>, &Core, &mut Pending) -> Result<(Answer, Commit), EngineError> + Send,
+    dyn FnOnce(&mut Batch<'_>, &Core, &mut Round) -> Result<(Answer, Commit), EngineError> + Send,
 >;
 type Answer = Box<dyn FnOnce() + Send>;
+
+/// What the writes of one batch leave to be written at its end.
+#[derive(Default)]
+struct Round {
+    events: Pending,
+    states: States,
+}
 
 /// What readers and the writer share.
 pub(super) struct Shared {
@@ -128,9 +136,9 @@ impl Writer {
         E: From<StoreFailure> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |batch, core, events| {
+        let job: Job = Box::new(move |batch, core, Round { events, states }| {
             let mut changes = Changes::default();
-            let result = write(&core.access(&*batch), &mut changes);
+            let result = write(&core.access_in(batch, states), &mut changes);
             let is_empty = changes.is_empty();
             let makes_room = account == SYSTEM || changes.ends_something();
             let result = result.and_then(|done| {
@@ -140,7 +148,8 @@ impl Writer {
                     return Err(StoreFailure::DiskFull.into());
                 }
                 let event = changes.event.take();
-                event.map_or(Ok(()), |event| events.admit(&core.access(&*batch), event))?;
+                event
+                    .map_or(Ok(()), |event| events.admit(&core.access_in(batch, states), event))?;
                 Ok(done)
             });
             let commit = match result.is_ok() && !is_empty {
@@ -148,6 +157,7 @@ impl Writer {
                 false => Commit::Nothing,
             };
             if commit == Commit::Yes {
+                states.change(std::mem::take(&mut changes.states));
                 batch.apply(&changes)?;
                 changes.sets_clock.into_iter().for_each(|time| core.clock.set(time));
             }
@@ -261,18 +271,20 @@ fn commit_batch(
         let before = batch.deletions();
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
-        let mut events = Pending::default();
+        let mut round = Round::default();
         for job in jobs {
-            let (answer, commit) = job(batch, &shared.core, &mut events)?;
+            let (answer, commit) = job(batch, &shared.core, &mut round)?;
             answers.push(answer);
             writes += u64::from(commit == Commit::Yes);
         }
         let mut changes = Changes::default();
-        events.put(&shared.core.access(&*batch), &mut changes).map_err(EngineError::Seal)?;
+        let (access, Round { events, states }) = (shared.core.access(&*batch), round);
+        states.put(&access, &mut changes).map_err(EngineError::Seal)?;
+        events.put(&access, &mut changes).map_err(EngineError::Seal)?;
         // With a commit that happens anyway.
         let to_seal = shared.core.clock.to_seal().filter(|_| writes > 0);
         if let Some(ToSeal { time, .. }) = to_seal {
-            put_time(&shared.core.access(&*batch), &mut changes, time)?;
+            put_time(&access, &mut changes, time)?;
         }
         batch.apply(&changes)?;
         (before..batch.deletions()).for_each(|_| sweep.note_deletion());

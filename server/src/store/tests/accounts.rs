@@ -3,6 +3,7 @@
 use super::super::accounts as verbs;
 use super::super::engine::{Commit, View};
 use super::super::record::{Address, SYSTEM};
+use super::super::states::States;
 use super::super::sweep::Sweep;
 use super::audit::{self, audit_all, kind_of, records, records_of};
 use super::crash::{Dice, cut, random_fate};
@@ -23,14 +24,14 @@ fn new_account(name: &str) -> NewAccount {
 }
 
 /// An account and who holds its admin key.
-struct Tenant {
-    id: AccountId,
+pub(super) struct Tenant {
+    pub(super) id: AccountId,
     token: Token,
-    caller: Caller,
+    pub(super) caller: Caller,
 }
 
 impl Instance {
-    fn tenant(&self, name: &str) -> Tenant {
+    pub(super) fn tenant(&self, name: &str) -> Tenant {
         let create = self.store().create_account(self.owner_act(), new_account(name));
         let (account, token) = self.wait(create).unwrap();
         let caller = self.authenticate(&token, at(1)).unwrap();
@@ -221,13 +222,13 @@ fn no_reader_brings_a_deleted_accounts_key_back() {
 
 impl Instance {
     /// Gives the store away, to be shared by tasks.
-    fn share(&mut self) -> Arc<Store> {
+    pub(super) fn share(&mut self) -> Arc<Store> {
         Arc::new(self.store.take().unwrap())
     }
 }
 
 /// Holds the writer inside a commit until the sender goes.
-fn hold_writer(store: &Arc<Store>, runtime: &Runtime) -> mpsc::Sender<()> {
+pub(super) fn hold_writer(store: &Arc<Store>, runtime: &Runtime) -> mpsc::Sender<()> {
     let (release, held) = mpsc::channel::<()>();
     let (entered, begun) = mpsc::channel();
     let store = Arc::clone(store);
@@ -243,7 +244,7 @@ fn hold_writer(store: &Arc<Store>, runtime: &Runtime) -> mpsc::Sender<()> {
     release
 }
 
-fn await_waiting(store: &Store, writes: usize) {
+pub(super) fn await_waiting(store: &Store, writes: usize) {
     while store.waiting_writes() < writes {
         std::thread::yield_now();
     }
@@ -337,7 +338,7 @@ fn a_flood_of_one_account_keeps_nobody_waiting() {
 }
 
 /// The owner, without a token.
-fn owner_of(access: &Access<'_>) -> Act<OwnerCaller> {
+pub(super) fn owner_of(access: &Access<'_>) -> Act<OwnerCaller> {
     let owner = access.get(access.core.system(), &Address::owner()).unwrap();
     Act { by: OwnerCaller { key: owner.bearer_key }, origin: origin("by-the-owner"), now: at(9) }
 }
@@ -357,8 +358,10 @@ fn a_deletion_is_small_and_the_removal_takes_bounded_steps() {
         founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
     let write = |work: &dyn Fn(&Access<'_>, &mut Changes)| {
         let applied = engine.write(|batch| {
-            let mut changes = Changes::default();
-            work(&core.access(&*batch), &mut changes);
+            let (mut changes, states) = (Changes::default(), States::default());
+            work(&core.access_in(batch, &states), &mut changes);
+            states.change(std::mem::take(&mut changes.states));
+            states.put(&core.access(&*batch), &mut changes).unwrap();
             Ok((batch.apply(&changes)?, Commit::Yes))
         });
         applied.unwrap();

@@ -28,7 +28,7 @@ impl View for Noted<'_> {
         self.view.deletions()
     }
 
-    fn access_changes(&self) -> u64 {
+    fn access_changes(&self) -> Option<u64> {
         self.view.access_changes()
     }
 }
@@ -108,7 +108,7 @@ fn a_secret_of_another_account_costs_the_same_reads_as_a_missing_one() {
 fn is_kept(instance: &Instance, token: &Token) -> bool {
     let writer = &instance.store().writer;
     let core = &writer.shared.core;
-    core.admitted.get(&writer.snapshot().unwrap(), &core.hash(token)).is_some()
+    core.admitted.get(&*writer.snapshot().unwrap(), &core.hash(token)).is_some()
 }
 
 #[test]
@@ -178,12 +178,12 @@ fn a_view_of_another_state_neither_takes_a_caller_from_memory_nor_adds_one() {
     let hash = core.hash(&token);
     let old = writer.snapshot().unwrap();
     let holder = || api_keys::holder(&core.access(&*old), &hash).unwrap();
-    core.admitted.keep(&old, &hash, holder());
+    core.admitted.keep(&*old, &hash, holder());
     instance.wait(instance.store().revoke_key(instance.act(1), key.id)).unwrap();
-    assert!(core.admitted.get(&writer.snapshot().unwrap(), &hash).is_none());
+    assert!(core.admitted.get(&*writer.snapshot().unwrap(), &hash).is_none());
     // Somebody else has asked since: what a slow reader of the old state found is not kept.
     instance.authenticate(&instance.claim.admin_token, at(1)).unwrap();
-    core.admitted.keep(&old, &hash, holder());
-    assert!(core.admitted.get(&old, &hash).is_none());
-    assert!(core.admitted.get(&writer.snapshot().unwrap(), &hash).is_none());
+    core.admitted.keep(&*old, &hash, holder());
+    assert!(core.admitted.get(&*old, &hash).is_none());
+    assert!(core.admitted.get(&*writer.snapshot().unwrap(), &hash).is_none());
 }
