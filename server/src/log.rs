@@ -1,10 +1,14 @@
 //! Logs: structured lines on stderr. Ids, codes and times only: never a name, a value, a key, a
 //! nonce, a query or a raw path.
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::task::{Poll, Waker};
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -17,13 +21,38 @@ pub enum Format {
     Json,
 }
 
-/// Stderr without the library's lock, under which one reactor's write would hold up another's. A line
-/// is one write, which the system does not mix with others.
-struct Lines;
+/// Bytes that one write to a pipe keeps together, whoever else writes (pipe(7)).
+const WRITE_BYTES: usize = 4_096;
 
-impl Write for Lines {
+/// Stderr without the library's lock, under which one reactor's write would hold up another's.
+/// Whole lines go out in one write, which the system does not mix with others.
+struct Stderr;
+
+/// One line's way there.
+struct Line {
+    /// Whether it may wait for others of its thread: a warning or an error never does.
+    waits: bool,
+}
+
+impl<'w> MakeWriter<'w> for Stderr {
+    type Writer = Line;
+
+    fn make_writer(&'w self) -> Line {
+        Line { waits: false }
+    }
+
+    fn make_writer_for(&'w self, meta: &Metadata<'_>) -> Line {
+        Line { waits: *meta.level() >= Level::INFO }
+    }
+}
+
+impl Write for Line {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        Ok(rustix::io::write(rustix::stdio::stderr(), line)?)
+        // At a thread's very end there is nothing to gather in any more.
+        let gathered =
+            GATHERED.try_with(|gathered| gathered.borrow_mut().add(line, self.waits, send));
+        gathered.unwrap_or_else(|_| send(line));
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -31,11 +60,90 @@ impl Write for Lines {
     }
 }
 
+/// Writes lines to stderr. One that nobody reads must not end the server.
+fn send(mut lines: &[u8]) {
+    while !lines.is_empty() {
+        match rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stderr(), lines)) {
+            Ok(written) => lines = lines.get(written..).unwrap_or_default(),
+            Err(_) => return,
+        }
+    }
+}
+
+thread_local! {
+    static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered::new()) };
+}
+
+/// The lines of one turn of a reactor, which are written together: a write for each would be a third
+/// of the system calls that a call makes.
+struct Gathered {
+    lines: Vec<u8>,
+    /// Wakes the task that writes them; none where the thread has no such task.
+    task: Option<Waker>,
+}
+
+impl Gathered {
+    const fn new() -> Self {
+        Self { lines: Vec::new(), task: None }
+    }
+
+    /// Takes a line in, or sends it after those that wait where it does not wait.
+    fn add(&mut self, line: &[u8], waits: bool, mut send: impl FnMut(&[u8])) {
+        if self.lines.len() + line.len() > WRITE_BYTES {
+            self.send(&mut send);
+        }
+        let is_first = self.lines.is_empty();
+        match &self.task {
+            Some(task) if waits && line.len() <= WRITE_BYTES => {
+                self.lines.extend_from_slice(line);
+                if is_first {
+                    task.wake_by_ref();
+                }
+            }
+            _ => {
+                self.send(&mut send);
+                send(line);
+            }
+        }
+    }
+
+    fn send(&mut self, send: &mut impl FnMut(&[u8])) {
+        if !self.lines.is_empty() {
+            send(&self.lines);
+            self.lines.clear();
+        }
+    }
+}
+
+/// Has this thread's lines written together, once in each turn of its reactor: behind the calls that
+/// are ready now, and before it waits. Its end, and the reactor's, write what is left.
+pub async fn gather() {
+    struct Gathering;
+    impl Drop for Gathering {
+        fn drop(&mut self) {
+            let _at_the_threads_end = GATHERED.try_with(|gathered| {
+                let mut gathered = gathered.borrow_mut();
+                gathered.task = None;
+                gathered.send(&mut send);
+            });
+        }
+    }
+    let _gathering = Gathering;
+    std::future::poll_fn(|context| {
+        GATHERED.with_borrow_mut(|gathered| {
+            gathered.task = Some(context.waker().clone());
+            gathered.send(&mut send);
+        });
+        Poll::Pending
+    })
+    .await
+}
+
 /// Starts logging; the first call of the process counts. What libraries have to say is kept out,
 /// since they would repeat what peers sent, but for worker threads that die.
 pub fn start(format: Format) {
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| Lines)
+        .with_writer(Stderr)
         .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false); // a closed stderr must not end the server
@@ -48,4 +156,45 @@ pub fn start(format: Format) {
         .with_target("actix_server", LevelFilter::ERROR);
     // An error says that the process logs already.
     let _already = tracing_subscriber::registry().with(lines).with(filter).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered() -> Gathered {
+        Gathered { lines: Vec::new(), task: Some(Waker::noop().clone()) }
+    }
+
+    #[test]
+    fn lines_go_out_whole_in_their_order_and_in_writes_that_stay_together() {
+        let (mut gathered, mut sent) = (gathered(), Vec::<Vec<u8>>::new());
+        let lines: Vec<_> = (0..500).map(|n| format!("{n} {}\n", "x".repeat(n % 300))).collect();
+        for line in &lines {
+            gathered.add(line.as_bytes(), true, |bytes| sent.push(bytes.to_vec()));
+        }
+        gathered.send(&mut |bytes: &[u8]| sent.push(bytes.to_vec()));
+        assert!(sent.iter().all(|bytes| bytes.len() <= WRITE_BYTES && bytes.ends_with(b"\n")));
+        assert!(sent.len() < lines.len() / 20, "{} writes", sent.len());
+        assert_eq!(sent.concat(), lines.concat().into_bytes());
+    }
+
+    #[test]
+    fn a_warning_waits_for_nothing_and_overtakes_nothing() {
+        let (mut gathered, mut sent) = (gathered(), Vec::new());
+        gathered.add(b"first\n", true, |bytes| sent.push(bytes.to_vec()));
+        assert!(sent.is_empty());
+        gathered.add(b"warning\n", false, |bytes| sent.push(bytes.to_vec()));
+        assert_eq!(sent, [b"first\n".to_vec(), b"warning\n".to_vec()]);
+        let long = [b'x'; WRITE_BYTES + 1];
+        gathered.add(&long, true, |bytes| sent.push(bytes.to_vec()));
+        assert_eq!(sent.pop().unwrap(), long);
+    }
+
+    #[test]
+    fn without_a_task_that_writes_nothing_waits() {
+        let (mut gathered, mut sent) = (Gathered::new(), Vec::new());
+        gathered.add(b"line\n", true, |bytes| sent.push(bytes.to_vec()));
+        assert_eq!(sent, [b"line\n".to_vec()]);
+    }
 }

@@ -37,6 +37,7 @@ use crate::functions::egress::{Egress, Network};
 use crate::functions::{FunctionLimits, Functions, Workers};
 use crate::inherited;
 use crate::limits;
+use crate::log;
 use crate::model::PerResource;
 use crate::options::Options;
 use crate::peer::Peer;
@@ -316,6 +317,8 @@ fn listen_on(
             let (admission, acceptor) =
                 (admission.clone(), ServiceFactory::<TcpStream>::new_service(&acceptor, ()));
             async move {
+                // Once in each reactor's thread.
+                tokio::task::spawn_local(log::gather());
                 let acceptor = Rc::new(acceptor.await?);
                 let handshakes = Rc::new(Semaphore::new(limits::HANDSHAKES));
                 Ok(fn_service(move |tcp| {

@@ -386,3 +386,19 @@ fn a_refused_key_takes_as_long_whatever_it_is_refused_for() {
     let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
     assert!(*most < *least * 2 + Duration::from_micros(100), "{medians:?}");
 }
+
+/// Lines wait for others of the same turn only: an idle server holds none back.
+#[test]
+fn a_calls_line_is_written_while_the_server_runs() {
+    let home = Home::usual();
+    let appliance = home.start();
+    let mut c = appliance.connect();
+    for _ in 0..20 {
+        let answer = c.send("GET", "/healthz", "", None);
+        let line = format!("request=\"{}\"", answer.header("x-request-id").unwrap());
+        let begun = Instant::now();
+        while !home.log().contains(&line) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{line}: {}", home.log());
+        }
+    }
+}
