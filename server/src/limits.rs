@@ -190,6 +190,9 @@ pub const AUDIT_BODY_BYTES: usize = 131_072;
 pub const AUDIT_KEY_RESERVE: u64 = 1_000;
 /// Executions of one function that are kept, per the API contract.
 pub const EXECUTIONS_KEPT: usize = 100;
+/// The longest that a commit waits for callers to come; as long as the last one took where that was
+/// less.
+pub const WRITE_GATHERING: Duration = Duration::from_millis(2);
 /// How long a write that nobody waits for may wait for others to share its commit: as some commits
 /// take, and less than what a person who looks for its outcome takes.
 pub const WRITE_PATIENCE: Duration = Duration::from_millis(20);

@@ -1,7 +1,7 @@
 //! Writes that wait for the writer: in a lane for each account, and in one for the owner, which
 //! comes first. No account's flood keeps another's write waiting for more than the commit that runs.
 
-use crate::limits::{OWNER_WRITES, WRITE_BATCH, WRITE_PATIENCE, WRITES_WAITING};
+use crate::limits::{OWNER_WRITES, WRITE_BATCH, WRITE_GATHERING, WRITE_PATIENCE, WRITES_WAITING};
 use crate::model::AccountId;
 use crate::store::error::StoreFailure;
 use crate::store::record::SYSTEM;
@@ -34,8 +34,39 @@ struct Lanes<J> {
     /// The accounts whose writes wait, in the order of their turns; the owner needs none.
     turns: VecDeque<AccountId>,
     is_closed: bool,
-    /// Whether the writer has to be woken.
-    writer_waits: bool,
+    /// How many awaited writes the writer has to be woken for; none where it does not wait.
+    wanted: Option<usize>,
+}
+
+/// What a commit waits for: half of the callers that there are, while the other half's next writes are
+/// on their way. So each sync carries many writes, and neither callers nor the disk wait for each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Company {
+    /// How many awaited writes it takes.
+    wanted: usize,
+    /// When the wait ends, whoever has come.
+    until: Instant,
+}
+
+impl Company {
+    /// Whoever is there.
+    pub(super) fn any() -> Self {
+        Self { wanted: 0, until: Instant::now() }
+    }
+
+    /// After a commit that took so long, whose callers got so many answers while so many other writes
+    /// waited. A wait of another commit's length can at most double what a write takes; a lone caller
+    /// is company enough.
+    pub(super) fn after(commit: Duration, answers: usize, waiting: usize) -> Self {
+        let wanted = answers.saturating_add(waiting).div_ceil(2).min(WRITE_BATCH);
+        Self { wanted, until: Instant::now() + commit.min(WRITE_GATHERING) }
+    }
+
+    /// How much longer to wait where so many awaited writes are there; none where not at all.
+    fn left(self, awaited: usize) -> Option<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        Some(left).filter(|left| awaited > 0 && awaited < self.wanted && !left.is_zero())
+    }
 }
 
 /// Whoever finds no place waits for one, in order. A write without a place is not made where its
@@ -48,9 +79,9 @@ struct Lane<J> {
 impl<J> Queue<J> {
     pub(super) fn new() -> Self {
         let (by_account, turns) = (HashMap::new(), VecDeque::new());
-        let (is_closed, writer_waits) = (false, false);
+        let (is_closed, wanted) = (false, None);
         let (awaited, patient_until) = (0, None);
-        let lanes = Lanes { by_account, awaited, patient_until, turns, is_closed, writer_waits };
+        let lanes = Lanes { by_account, awaited, patient_until, turns, is_closed, wanted };
         Self { lanes: Mutex::new(lanes), changed: Condvar::new() }
     }
 
@@ -67,7 +98,11 @@ impl<J> Queue<J> {
         let is_first = lanes.patient_until.is_none();
         lanes.add(account, write, haste, place);
         // The first patient one is there so that the writer knows how long to wait.
-        if lanes.writer_waits && (haste == Haste::Awaited || is_first) {
+        let is_enough = lanes.wanted.is_some_and(|wanted| match haste {
+            Haste::Awaited => lanes.awaited >= wanted,
+            Haste::Patient => is_first,
+        });
+        if is_enough {
             self.changed.notify_one();
         }
         Ok(())
@@ -75,9 +110,13 @@ impl<J> Queue<J> {
 
     /// The next commit's writes: at least one, unless the writer has other work and does not wait.
     /// None once the queue is closed and empty.
-    pub(super) fn take(&self, waits: bool) -> Option<Vec<J>> {
+    pub(super) fn take(&self, waits: bool, company: Company) -> Option<Vec<J>> {
         let mut lanes = self.lock();
         loop {
+            if let Some(left) = company.left(lanes.awaited).filter(|_| !lanes.is_closed) {
+                lanes = self.wait(lanes, company.wanted, Some(left));
+                continue;
+            }
             let patience = lanes.patience();
             if !waits || patience.is_none_or(|left| left.is_zero()) {
                 let writes = lanes.take();
@@ -91,16 +130,32 @@ impl<J> Queue<J> {
                     return Some(writes);
                 }
             }
-            lanes.writer_waits = true;
-            lanes = match patience.filter(|left| !left.is_zero()) {
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(lanes, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner),
-            };
-            lanes.writer_waits = false;
+            lanes = self.wait(lanes, 1, patience.filter(|left| !left.is_zero()));
         }
+    }
+
+    /// The writer's wait for so many awaited writes, or for whatever else there is to look at.
+    fn wait<'a>(
+        &self,
+        mut lanes: MutexGuard<'a, Lanes<J>>,
+        wanted: usize,
+        left: Option<Duration>,
+    ) -> MutexGuard<'a, Lanes<J>> {
+        lanes.wanted = Some(wanted);
+        lanes = match left {
+            Some(left) => {
+                let waited = self.changed.wait_timeout(lanes, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner),
+        };
+        lanes.wanted = None;
+        lanes
+    }
+
+    /// How many awaited writes wait.
+    pub(super) fn awaited(&self) -> usize {
+        self.lock().awaited
     }
 
     /// How many writes have a place and wait.

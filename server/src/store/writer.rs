@@ -1,6 +1,7 @@
 //! The one writer: a thread that takes all writes that wait, makes them in one transaction, commits
-//! once, and then answers. A lone write is not delayed. Beside them it removes what deleted accounts
-//! have left.
+//! once, and then answers. A lone write is not delayed; where many come, a commit waits for half of
+//! their callers, no longer than the last one took. Beside them it removes what deleted accounts have
+//! left.
 
 use crate::clock::ToSeal;
 use crate::metrics::{Histogram, TIMES};
@@ -10,7 +11,7 @@ use crate::store::body::ClockBody;
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot, View};
 use crate::store::error::StoreFailure;
-use crate::store::queue::{Haste, Queue};
+use crate::store::queue::{Company, Haste, Queue};
 use crate::store::record::{Address, SYSTEM};
 use crate::store::states::States;
 use crate::store::sweep::Sweep;
@@ -220,9 +221,15 @@ impl Drop for Abandoning<'_> {
 fn run(mut engine: Engine, shared: &Shared, mut sweep: Sweep) {
     let _at_its_end = Abandoning(&shared.queue);
     let mut failed = false;
-    while let Some(jobs) = shared.queue.take(sweep.is_done()) {
+    let mut company = Company::any();
+    while let Some(jobs) = shared.queue.take(sweep.is_done(), company) {
         match commit_batch(&engine, shared, jobs, &mut sweep) {
-            Ok(answers) => answers.into_iter().for_each(|answer| answer()),
+            Ok((answers, time)) => {
+                let count = answers.len();
+                let waiting = shared.queue.awaited();
+                answers.into_iter().for_each(|answer| answer());
+                company = Company::after(time, count, waiting);
+            }
             Err(error) => {
                 // What the file holds now is unknown until it is opened again. The batch's answers
                 // were dropped: all of it is Unavailable, and so is everything from here on.
@@ -265,7 +272,7 @@ fn commit_batch(
     shared: &Shared,
     jobs: Vec<Job>,
     sweep: &mut Sweep,
-) -> Result<Vec<Answer>, EngineError> {
+) -> Result<(Vec<Answer>, Duration), EngineError> {
     let mut changed = Instant::now();
     let (answers, writes, to_seal, commit) = engine.write(|batch| {
         let before = batch.deletions();
@@ -293,8 +300,9 @@ fn commit_batch(
         changed = Instant::now();
         Ok(((answers, writes, to_seal, commit), commit))
     })?;
+    let mut time = Duration::ZERO;
     if commit == Commit::Yes {
-        let time = changed.elapsed();
+        time = changed.elapsed();
         to_seal.into_iter().for_each(|sealed| shared.core.clock.note_sealed(sealed));
         let snapshot = engine.snapshot()?;
         // Readers see a write before its answer goes out, and no key of an account that is gone.
@@ -304,5 +312,5 @@ fn commit_batch(
         shared.commits.writes.note(writes);
     }
     shared.deleted_accounts.store(sweep.left(), Ordering::Relaxed);
-    Ok(answers)
+    Ok((answers, time))
 }

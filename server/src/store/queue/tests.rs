@@ -41,13 +41,16 @@ fn a_flood_keeps_neither_owner_nor_neighbour_waiting() {
     fill(&queue, 1, WRITES_WAITING);
     fill(&queue, 2, 1);
     fill(&queue, OWNER, 1);
-    let writes = queue.take(true).unwrap();
+    let writes = queue.take(true, Company::any()).unwrap();
     assert_eq!(writes[..4], [(OWNER, 0), (1, 0), (2, 0), (1, 1)]);
     assert_eq!(writes.len(), WRITE_BATCH);
     // Alone, an account has the rest of the commit, in order.
     assert!(writes[3..].iter().enumerate().all(|(at, write)| *write == (1, at + 1)));
-    assert_eq!(queue.take(true).unwrap(), [(1, WRITES_WAITING - 2), (1, WRITES_WAITING - 1)]);
-    assert!(queue.take(false).unwrap().is_empty());
+    assert_eq!(
+        queue.take(true, Company::any()).unwrap(),
+        [(1, WRITES_WAITING - 2), (1, WRITES_WAITING - 1)]
+    );
+    assert!(queue.take(false, Company::any()).unwrap().is_empty());
 }
 
 #[test]
@@ -58,7 +61,7 @@ fn every_account_has_a_turn_before_any_has_two() {
         fill(&queue, number.try_into().unwrap(), 2);
     }
     let mut order = Vec::new();
-    while let Some(writes) = queue.take(false).filter(|writes| !writes.is_empty()) {
+    while let Some(writes) = queue.take(false, Company::any()).filter(|writes| !writes.is_empty()) {
         assert_eq!(writes.len(), WRITE_BATCH);
         order.extend(writes);
     }
@@ -75,10 +78,10 @@ fn the_owners_flood_leaves_most_of_a_commit_to_accounts() {
     let queue = Queue::new();
     fill(&queue, 1, 3);
     fill(&queue, OWNER, OWNER_WRITES + 1);
-    let writes = queue.take(true).unwrap();
+    let writes = queue.take(true, Company::any()).unwrap();
     assert_eq!(writes[..2], [(OWNER, 0), (OWNER, 1)]);
     assert_eq!(writes[OWNER_WRITES..], [(1, 0), (1, 1), (1, 2)]);
-    assert_eq!(queue.take(true).unwrap(), [(OWNER, OWNER_WRITES)]);
+    assert_eq!(queue.take(true, Company::any()).unwrap(), [(OWNER, OWNER_WRITES)]);
 }
 
 #[test]
@@ -97,10 +100,13 @@ fn who_has_no_place_waits_in_order_and_may_leave() {
     }
     let mut third = Box::pin(queue.push(account(1), (1, 903), Haste::Awaited));
     assert!(third.as_mut().poll(&mut context).is_pending());
-    assert_eq!(queue.take(true).unwrap().len(), WRITE_BATCH);
+    assert_eq!(queue.take(true, Company::any()).unwrap().len(), WRITE_BATCH);
     assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
     assert!(matches!(third.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
-    assert_eq!(queue.take(true).unwrap(), [(1, WRITES_WAITING - 1), (1, 902), (1, 903)]);
+    assert_eq!(
+        queue.take(true, Company::any()).unwrap(),
+        [(1, WRITES_WAITING - 1), (1, 902), (1, 903)]
+    );
     drop((second, third));
     // Lanes that nobody uses are forgotten.
     assert!(queue.lock().by_account.is_empty() && queue.lock().turns.is_empty());
@@ -117,9 +123,9 @@ fn a_closed_queue_still_gives_what_had_a_place() {
     let refused = Poll::Ready(Err(StoreFailure::Unavailable));
     assert_eq!(late.as_mut().poll(&mut context), refused);
     assert!(!push(&queue, (2, 0)));
-    assert_eq!(queue.take(true).unwrap().len(), WRITES_WAITING);
-    assert_eq!(queue.take(true), None);
-    assert_eq!(queue.take(false), None);
+    assert_eq!(queue.take(true, Company::any()).unwrap().len(), WRITES_WAITING);
+    assert_eq!(queue.take(true, Company::any()), None);
+    assert_eq!(queue.take(false, Company::any()), None);
 }
 
 #[test]
@@ -130,7 +136,7 @@ fn an_abandoned_queue_drops_what_waits() {
     assert!(pushed.poll(&mut Context::from_waker(Waker::noop())).is_ready());
     queue.abandon();
     assert_eq!(Arc::strong_count(&write), 1);
-    assert!(queue.take(true).is_none());
+    assert!(queue.take(true, Company::any()).is_none());
 }
 
 #[test]
@@ -143,20 +149,20 @@ fn a_patient_write_shares_the_next_commit_or_has_its_own_in_the_end() {
     assert!(push(&queue, (2, 0)));
     assert!(push(&queue, (1, 1)));
     assert_eq!(queue.lock().patience(), None);
-    assert_eq!(queue.take(true).unwrap(), [(1, 0), (2, 0), (1, 1)]);
+    assert_eq!(queue.take(true, Company::any()).unwrap(), [(1, 0), (2, 0), (1, 1)]);
     assert_eq!(queue.lock().patience(), None, "nobody is left");
     // Alone, they come when they have waited.
     patient((1, 2));
     patient((1, 3));
-    assert_eq!(queue.take(true).unwrap(), [(1, 2), (1, 3)]);
+    assert_eq!(queue.take(true, Company::any()).unwrap(), [(1, 2), (1, 3)]);
     // A writer that has other work takes them along, and so does one that is to end.
     patient((1, 4));
-    assert_eq!(queue.take(false).unwrap(), [(1, 4)]);
+    assert_eq!(queue.take(false, Company::any()).unwrap(), [(1, 4)]);
     patient((1, 5));
     queue.close();
     assert_eq!(queue.lock().patience(), None);
-    assert_eq!(queue.take(true).unwrap(), [(1, 5)]);
-    assert_eq!(queue.take(true), None);
+    assert_eq!(queue.take(true, Company::any()).unwrap(), [(1, 5)]);
+    assert_eq!(queue.take(true, Company::any()), None);
 }
 
 #[test]
@@ -164,11 +170,55 @@ fn a_writer_that_waits_for_nothing_is_woken_for_a_patient_write() {
     let queue = Arc::new(Queue::<Named>::new());
     let writer = {
         let queue = Arc::clone(&queue);
-        std::thread::spawn(move || queue.take(true))
+        std::thread::spawn(move || queue.take(true, Company::any()))
     };
-    while !queue.lock().writer_waits {
+    while queue.lock().wanted.is_none() {
         std::thread::yield_now();
     }
     assert!(push_with(&queue, (1, 0), Haste::Patient));
     assert_eq!(writer.join().unwrap().unwrap(), [(1, 0)]);
+}
+
+#[test]
+fn a_commit_waits_for_half_of_the_callers_and_no_longer_than_the_last_one_took() {
+    let long = Duration::from_secs(3_600);
+    let after = |answers, waiting| Company::after(long, answers, waiting);
+    // Nobody is waited for where nobody has come, nor by a lone caller.
+    assert!(after(1, 0).left(1).is_none() && after(9, 9).left(0).is_none());
+    assert!(after(1, 1).left(1).is_none());
+    for (answers, waiting, wanted) in [(2, 1, 2), (64, 0, 32), (20, 44, 32), (3, 60, 32)] {
+        let company = after(answers, waiting);
+        assert!(company.left(wanted - 1).is_some_and(|left| left <= WRITE_GATHERING));
+        assert!(company.left(wanted).is_none());
+    }
+    assert!(after(10_000, 0).left(WRITE_BATCH).is_none(), "no commit carries more");
+    assert!(Company::after(Duration::ZERO, 64, 0).left(1).is_none(), "that one took no time");
+}
+
+#[test]
+fn the_writer_is_woken_when_enough_have_come() {
+    let queue = Arc::new(Queue::<Named>::new());
+    let company = Company { wanted: 3, until: Instant::now() + Duration::from_secs(3_600) };
+    let start = || {
+        let queue = Arc::clone(&queue);
+        std::thread::spawn(move || queue.take(true, company))
+    };
+    let await_wanted = |wanted| {
+        while queue.lock().wanted != Some(wanted) {
+            std::thread::yield_now();
+        }
+    };
+    let writer = start();
+    await_wanted(1);
+    assert!(push(&queue, (1, 0)));
+    await_wanted(3);
+    assert!(push(&queue, (1, 1)));
+    assert!(push(&queue, (2, 0)));
+    assert_eq!(writer.join().unwrap().unwrap(), [(1, 0), (2, 0), (1, 1)]);
+    // The end waits for nobody.
+    assert!(push(&queue, (1, 2)));
+    let writer = start();
+    await_wanted(3);
+    queue.close();
+    assert_eq!(writer.join().unwrap().unwrap(), [(1, 2)]);
 }
