@@ -194,8 +194,7 @@ impl Api {
                 };
                 let caller = self.authenticate(request, serving, exchange).await?;
                 let (headers, ids) = (request.headers(), found.ids);
-                let now = self.now();
-                let origin = &exchange.origin;
+                let (now, origin) = (exchange.now, &exchange.origin);
                 let call =
                     Call { api: self, serving, caller, origin, headers, query, body, ids, now };
                 keyed.call(call).await
@@ -211,7 +210,7 @@ impl Api {
         exchange: &mut Exchange,
     ) -> Result<Caller, ApiError> {
         let authenticated = match request::presented_key(request.headers())? {
-            Some(token) => serving.store.authenticate(&token, self.now()).await,
+            Some(token) => serving.store.authenticate(&token, exchange.now).await,
             None => Err(AuthError::Unauthorized),
         };
         let caller = match authenticated {

@@ -245,7 +245,7 @@ impl Access<'_> {
         address: &Address<B>,
         bytes: &[u8],
     ) -> Result<B, StoreFailure> {
-        record::open(&self.core.header, root, address, bytes)
+        record::open(&self.core.header, root, address, bytes.to_vec())
     }
 
     /// Adds the writing of a record to the changes.
@@ -314,7 +314,7 @@ fn read<B: Body>(
     address: &Address<B>,
 ) -> Result<Option<B>, StoreFailure> {
     let bytes = view.get(address.key())?;
-    bytes.map(|bytes| record::open(header, root, address, &bytes)).transpose()
+    bytes.map(|bytes| record::open(header, root, address, bytes)).transpose()
 }
 
 fn missing<B: Body>(_: &Address<B>) -> StoreFailure {

@@ -359,12 +359,13 @@ fn write_plaintext<B: Body>(
     minicbor::encode(body, unwritten).ok()
 }
 
-/// Opens what stands at an address. Everything else than what [`seal`] writes there is damage.
+/// Opens what stands at an address, where it lies. Everything else than what [`seal`] writes there is
+/// damage.
 pub(super) fn open<B: Body>(
     header: &Header,
     root: &impl RecordRoot,
     address: &Address<B>,
-    record: &[u8],
+    record: Vec<u8>,
 ) -> Result<B, StoreFailure> {
     open_checked(header, root, address, record)
         .ok_or(StoreFailure::Damaged { kind: B::KIND.name() })
@@ -374,19 +375,20 @@ fn open_checked<B: Body>(
     header: &Header,
     root: &impl RecordRoot,
     address: &Address<B>,
-    record: &[u8],
+    record: Vec<u8>,
 ) -> Option<B> {
+    // From here on it may hold plaintext.
+    let mut record = Zeroizing::new(record);
     if record.len() > RECORD_BYTES {
         return None;
     }
-    let (prefix, sealed) = record.split_first_chunk::<PREFIX_BYTES>()?;
+    let (prefix, sealed) = record.split_first_chunk_mut::<PREFIX_BYTES>()?;
     let (version, salt) = prefix.strip_prefix(&[FORMAT])?.split_first()?;
     if !(B::OLDEST..=B::VERSION).contains(version) {
         return None;
     }
     let (salt, context) = (salt.try_into().ok()?, address.context(header, *version));
-    let mut sealed = Zeroizing::new(sealed.to_vec());
-    let plaintext = root.record_key(salt, &context).open(&context, &mut sealed).ok()?;
+    let plaintext = root.record_key(salt, &context).open(&context, sealed).ok()?;
     read_plaintext(address, plaintext)
 }
 
@@ -426,7 +428,7 @@ pub(super) fn rewritten<B: Body>(rest: &[u8], plaintext: &[u8]) -> Option<Vec<u8
 pub(super) fn opens_by_chance<B: Body>(rest: &[u8], record: &[u8]) -> bool {
     let (header, address) =
         (Header { store_id: StoreId([0; 16]) }, Address::<B>::new(SYSTEM, rest));
-    AccountKey::random().is_ok_and(|key| open(&header, &key, &address, record).is_ok())
+    AccountKey::random().is_ok_and(|key| open(&header, &key, &address, record.to_vec()).is_ok())
 }
 
 /// Padmé: of the length's low bits only log log n show; at most 12 % more.
@@ -503,11 +505,11 @@ mod tests {
         let name = SecretName::parse("database-url".to_owned()).unwrap();
         let hash = key.name_index_key(&header.store_id, account).hash(&name);
         let address = Address::name(account, &hash);
-        let body = open(&header, &key, &address, &bytes).unwrap();
+        let body = open(&header, &key, &address, bytes.clone()).unwrap();
         assert_eq!((body.name, body.secret), (name, SecretId::from_bytes([5; 18])));
         let elsewhere = Address::name(AccountId::from_bytes([4; 18]), &hash);
         let damaged = StoreFailure::Damaged { kind: "name" };
-        assert_eq!(open(&header, &key, &elsewhere, &bytes).err(), Some(damaged));
+        assert_eq!(open(&header, &key, &elsewhere, bytes).err(), Some(damaged));
     }
 
     /// Whoever has the key seals as STORE.md says, or nothing opens: length, padding, echo, exact
@@ -526,7 +528,7 @@ mod tests {
             ..StateBody::new(Quotas { api_keys: Some(4), ..Quotas::default() })
         };
         let record = seal(&header, &key, &address, &body(IdSequence([9; 18]))).unwrap();
-        let opened = open(&header, &key, &address, &record).unwrap();
+        let opened = open(&header, &key, &address, record.clone()).unwrap();
         assert_eq!((opened.secrets, opened.keys, opened.lasting_admins), (1, 2, 3));
         assert_eq!(opened.quotas, Quotas { api_keys: Some(4), ..Quotas::default() });
         let context = address.context(&header, StateBody::VERSION);
@@ -539,7 +541,7 @@ mod tests {
             change(&mut plaintext);
             let tag = key.record_key(&salt, &context).seal(&context, &mut plaintext).unwrap();
             let sealed = [&record[..34], &plaintext, tag.as_ref()].concat();
-            open(&header, &key, &address, &sealed).is_ok()
+            open(&header, &key, &address, sealed).is_ok()
         };
         assert!(resealed(&|_| {}));
         assert!(!resealed(&|plaintext| *plaintext.last_mut().unwrap() = 1), "padding");
