@@ -94,7 +94,7 @@ pub(super) fn create(
     let (name, quotas) = (new.name.clone(), new.quotas);
     let Made { account, admin_key: _, admin_token } =
         make(access, changes, &mut system_state, new, act.now)?;
-    changes.set_state(SYSTEM, system_state);
+    changes.set_state(access.core.system_keys(), system_state);
     note(changes, act, Action::AccountCreate, object(account.id, name.clone()));
     let usage = PerResource { api_keys: 1, ..PerResource::default() };
     let quotas = effective(access, quotas);
@@ -185,7 +185,7 @@ pub(super) fn update(
         quota
     });
     let quotas = effective(access, state.quotas);
-    changes.set_state(id, state);
+    changes.set_state(&keys, state);
     note(changes, act, Action::AccountUpdate, object(id, body.name.clone()));
     Ok(Account { quotas, ..shown(access, id, body)? })
 }
@@ -202,7 +202,7 @@ pub(super) fn delete(
     let mut system_state = access.state(system)?;
     let damaged = StoreFailure::Damaged { kind: Kind::State.name() };
     system_state.accounts = system_state.accounts.checked_sub(1).ok_or(damaged)?;
-    changes.set_state(SYSTEM, system_state);
+    changes.set_state(access.core.system_keys(), system_state);
     changes.remove(Address::account_key(id).key().to_vec());
     changes.remove(Address::account(id).key().to_vec());
     let deletion = DeletionBody { deleted_at: act.now };

@@ -269,7 +269,7 @@ pub(super) fn create<R: Right>(
     let (token, hash) = new_token(access)?;
     put_token(access, changes, &hash, TokenBody { account: account.id, key: id })?;
     access.put(changes, &*account, &Address::api_key(account.id, id), &body_of(&key, hash))?;
-    changes.set_state(account.id, state);
+    changes.set_state(&account, state);
     note(changes, act, Action::KeyCreate, Object::key(&key));
     Ok((key, token))
 }
@@ -307,7 +307,7 @@ pub(super) fn revoke<R: Right>(
     state.count(Resource::ApiKeys, (0, 1), &access.core.limits)?;
     forget_tokens(changes, &body);
     changes.remove(address.key().to_vec());
-    changes.set_state(account.id, state);
+    changes.set_state(&account, state);
     note(changes, act, Action::KeyRevoke, Object::key(&key));
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(super) struct Core {
     pub(super) opening: Opening,
     pub(super) clock: Arc<Clock>,
     wrap: AccountWrapKey,
-    system: AccountKeys,
+    system: Arc<AccountKeys>,
     tokens: TokenIndexKey,
     accounts: RwLock<Cache>,
     pub(super) admitted: Admitted,
@@ -101,7 +101,7 @@ impl Core {
             opening: Opening(random_array()?),
             clock,
             wrap: root.account_wrap_key(&header.store_id),
-            system: AccountKeys::new(&header, SYSTEM, system),
+            system: Arc::new(AccountKeys::new(&header, SYSTEM, system)),
             tokens,
             accounts: RwLock::default(),
             admitted: Admitted::default(),
@@ -167,6 +167,11 @@ impl Core {
     }
 
     pub(super) fn system(&self) -> &AccountKeys {
+        &self.system
+    }
+
+    /// To be kept with what they seal.
+    pub(super) fn system_keys(&self) -> &Arc<AccountKeys> {
         &self.system
     }
 
@@ -291,7 +296,7 @@ impl Access<'_> {
         let address = Address::account_key(id);
         let Some(body) = self.find(&self.core.wrap, &address)? else {
             // Only what the store itself says is deleted is: else a record was taken away.
-            let deleted = self.find(&self.core.system, &Address::deletion(id))?.is_some();
+            let deleted = self.find(self.core.system(), &Address::deletion(id))?.is_some();
             return Err(if deleted { StoreFailure::KeyRevoked } else { missing(&address) });
         };
         let key = AccountKey::from_record(body.key);

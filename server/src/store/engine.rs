@@ -5,8 +5,9 @@ use crate::audit::Event;
 use crate::limits::ENGINE_CACHE_BYTES;
 use crate::model::{AccountId, Timestamp};
 use crate::store::body::StateBody;
+use crate::store::core::AccountKeys;
 use crate::store::error::StoreFailure;
-use crate::store::record::{self, TABLE, decides_access};
+use crate::store::record::{self, Address, TABLE, decides_access};
 use crate::store::room::{Gauge, Room, Space, UseOfRoom, record_bytes};
 use redb::{
     CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
@@ -16,6 +17,7 @@ use redb::{
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(TABLE);
 
@@ -37,9 +39,9 @@ pub(super) enum EngineError {
     /// The engine panicked.
     #[error("the engine panicked: {0}")]
     Panicked(String),
-    /// What goes with every batch, its events and the time, could not be sealed, so that nothing of
-    /// it was written.
-    #[error("events and time could not be sealed: {0}")]
+    /// What goes with every batch, its states, its events and the time, could not be sealed, so that
+    /// nothing of it was written.
+    #[error("states, events and time could not be sealed: {0}")]
     Seal(StoreFailure),
 }
 
@@ -367,7 +369,10 @@ impl Batch<'_> {
         let puts: u64 = puts.map(|(key, value)| record_bytes(key.len(), value.len())).sum();
         let event = changes.event.as_ref();
         let event = event.map_or(0, |(_, event)| record_bytes(0, record::encoded_length(event)));
-        let state = |(_, state): &(_, _)| record_bytes(0, record::encoded_length(state));
+        let state = |(account, state): &(Arc<AccountKeys>, _)| {
+            let address = Address::state(account.id);
+            record_bytes(address.key().len(), record::sealed_length(&address, state))
+        };
         let states: u64 = changes.states.iter().map(state).sum();
         let has_room = self.room.take(puts.saturating_add(event).saturating_add(states));
         self.use_of_room.refused += u64::from(!has_room);
@@ -453,7 +458,7 @@ fn stored_in(
 pub(super) struct Changes {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// What it leaves of the states of accounts that were there before.
-    pub(super) states: Vec<(AccountId, StateBody)>,
+    pub(super) states: Vec<(Arc<AccountKeys>, StateBody)>,
     /// What the log of this account is to tell of it.
     pub(super) event: Option<(AccountId, Event)>,
     /// Whether it deletes an account.
@@ -472,8 +477,8 @@ impl Changes {
     }
 
     /// Leaves an account's state so: sealed with the batch.
-    pub(super) fn set_state(&mut self, account: AccountId, state: StateBody) {
-        self.states.push((account, state));
+    pub(super) fn set_state(&mut self, account: &Arc<AccountKeys>, state: StateBody) {
+        self.states.push((Arc::clone(account), state));
     }
 
     /// Where something is written or removed.

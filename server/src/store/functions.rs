@@ -280,7 +280,7 @@ pub(super) fn create<R: Right>(
     access.put(changes, &*account, &Address::function(account.id, id), &body)?;
     access.put(changes, &*account, &Address::code(account.id, id), &CodeBody { code })?;
     access.put(changes, &*account, &address, &index)?;
-    changes.set_state(account.id, state);
+    changes.set_state(&account, state);
     functions.functions = functions.functions.saturating_add(1);
     put_state(access, changes, &account, &functions)?;
     note(changes, act, Action::FunctionCreate, object(id, body.name.clone(), code_sha256));

@@ -1,5 +1,6 @@
 //! Writes that wait for the writer: in a lane for each account, and in one for the owner, which
-//! comes first. No account's flood keeps another's write waiting for more than the commit that runs.
+//! comes first. No account's flood keeps another's write waiting for more than the commit that runs,
+//! and the short wait for company before the next.
 
 use crate::limits::{OWNER_WRITES, WRITE_BATCH, WRITE_GATHERING, WRITE_PATIENCE, WRITES_WAITING};
 use crate::model::AccountId;
@@ -29,6 +30,8 @@ struct Lanes<J> {
     by_account: HashMap<AccountId, Lane<J>>,
     /// How many waiting writes are awaited.
     awaited: usize,
+    /// How many of those that were taken last are.
+    answering: usize,
     /// When the patient ones have waited long enough; none where there are none.
     patient_until: Option<Instant>,
     /// The accounts whose writes wait, in the order of their turns; the owner needs none.
@@ -54,11 +57,10 @@ impl Company {
         Self { wanted: 0, until: Instant::now() }
     }
 
-    /// After a commit that took so long, whose callers got so many answers while so many other writes
-    /// waited. A wait of another commit's length can at most double what a write takes; a lone caller
-    /// is company enough.
-    pub(super) fn after(commit: Duration, answers: usize, waiting: usize) -> Self {
-        let wanted = answers.saturating_add(waiting).div_ceil(2).min(WRITE_BATCH);
+    /// After a commit that took so long, with so many callers. A wait of another commit's length can
+    /// at most double what a write takes; a lone caller is company enough.
+    pub(super) fn after(commit: Duration, callers: usize) -> Self {
+        let wanted = callers.div_ceil(2).min(WRITE_BATCH);
         Self { wanted, until: Instant::now() + commit.min(WRITE_GATHERING) }
     }
 
@@ -80,8 +82,9 @@ impl<J> Queue<J> {
     pub(super) fn new() -> Self {
         let (by_account, turns) = (HashMap::new(), VecDeque::new());
         let (is_closed, wanted) = (false, None);
-        let (awaited, patient_until) = (0, None);
-        let lanes = Lanes { by_account, awaited, patient_until, turns, is_closed, wanted };
+        let (awaited, answering, patient_until) = (0, 0, None);
+        let lanes =
+            Lanes { by_account, awaited, answering, patient_until, turns, is_closed, wanted };
         Self { lanes: Mutex::new(lanes), changed: Condvar::new() }
     }
 
@@ -153,9 +156,10 @@ impl<J> Queue<J> {
         lanes
     }
 
-    /// How many awaited writes wait.
-    pub(super) fn awaited(&self) -> usize {
-        self.lock().awaited
+    /// How many callers there are: those of the writes that were taken last, and of those that wait.
+    pub(super) fn callers(&self) -> usize {
+        let lanes = self.lock();
+        lanes.answering.saturating_add(lanes.awaited)
     }
 
     /// How many writes have a place and wait.
@@ -218,7 +222,7 @@ impl<J> Lanes<J> {
     /// The owner's first, then one of each account in turn. Whose turn it is next stays so for the
     /// next commit.
     fn take(&mut self) -> Vec<J> {
-        let mut writes = Vec::new();
+        let (mut writes, before) = (Vec::new(), self.awaited);
         while writes.len() < OWNER_WRITES
             && let Some((write, _)) = self.next_of(SYSTEM)
         {
@@ -233,6 +237,7 @@ impl<J> Lanes<J> {
                 self.turns.push_back(account);
             }
         }
+        self.answering = before - self.awaited;
         // Those that are left have waited for it.
         if self.by_account.values().all(|lane| lane.writes.is_empty()) {
             self.patient_until = None;

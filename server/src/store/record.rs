@@ -338,6 +338,11 @@ pub(super) fn seal<B: Body>(
     Ok(std::mem::take(&mut record))
 }
 
+/// Length of what [`seal`] makes of a body.
+pub(super) fn sealed_length<B: Body>(address: &Address<B>, body: &B) -> usize {
+    PREFIX_BYTES + padded_length(content_length(address, encoded_length(body))) + TAG_BYTES
+}
+
 /// Length of the plaintext without its padding.
 fn content_length<B: Body>(address: &Address<B>, body_bytes: usize) -> usize {
     1 + address.key.len() + 4 + body_bytes

@@ -16,6 +16,7 @@ use crate::store::error::{
 };
 use crate::store::record::{Address, Kind, id_at_end};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// A live secret that the key reaches.
 fn find(
@@ -222,7 +223,7 @@ pub(super) fn create<R: Right>(
     let value_address = Address::value(account.id, id, version);
     access.put(changes, &*account, &value_address, &ValueBody { value })?;
     access.put(changes, &*account, &name_address, &index)?;
-    changes.set_state(account.id, state);
+    changes.set_state(&account, state);
     note(changes, act, Action::SecretCreate, object(id, body.name.clone(), Some(version)));
     Ok(body.into_secret(id))
 }
@@ -289,7 +290,7 @@ pub(super) fn rollback<R: Right>(
 fn add_version<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
-    account: &AccountKeys,
+    account: &Arc<AccountKeys>,
     (id, body): (SecretId, &mut SecretBody),
     value: &ValueBody,
     act: &Act<Grant<R>>,
@@ -299,9 +300,9 @@ fn add_version<R: Right>(
     let dropped = drop_versions(access, changes, account, id, &surplus)?;
     let mut state = access.state(account)?;
     state.count(Resource::ValueBytes, (bytes, dropped), limits)?;
-    changes.set_state(account.id, state);
+    changes.set_state(account, state);
     let version = body.versions.newest().version;
-    access.put(changes, account, &Address::value(account.id, id, version), value)?;
+    access.put(changes, &**account, &Address::value(account.id, id, version), value)?;
     Ok(version)
 }
 
@@ -356,7 +357,7 @@ pub(super) fn delete<R: Right>(
     let hash = account.hash(&body.name);
     changes.remove(Address::name(account.id, &hash).key().to_vec());
     changes.remove(Address::secret(account.id, id).key().to_vec());
-    changes.set_state(account.id, state);
+    changes.set_state(&account, state);
     note(changes, act, Action::SecretDelete, object(id, body.name, None));
     Ok(())
 }

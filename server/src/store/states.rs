@@ -3,12 +3,13 @@
 
 use crate::model::AccountId;
 use crate::store::body::StateBody;
-use crate::store::core::Access;
+use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::Changes;
 use crate::store::error::StoreFailure;
 use crate::store::record::Address;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The states that a batch has seen.
 #[derive(Default)]
@@ -16,8 +17,8 @@ pub(super) struct States(RefCell<BTreeMap<AccountId, State>>);
 
 struct State {
     body: StateBody,
-    /// Whether the record says something else.
-    is_changed: bool,
+    /// What seals it, where the record says something else.
+    changed: Option<Arc<AccountKeys>>,
 }
 
 impl States {
@@ -28,14 +29,14 @@ impl States {
 
     /// Keeps what an account's record says.
     pub(super) fn note(&self, account: AccountId, body: StateBody) {
-        self.0.borrow_mut().insert(account, State { body, is_changed: false });
+        self.0.borrow_mut().insert(account, State { body, changed: None });
     }
 
     /// Takes over what a write that is made leaves.
-    pub(super) fn change(&self, states: Vec<(AccountId, StateBody)>) {
+    pub(super) fn change(&self, states: Vec<(Arc<AccountKeys>, StateBody)>) {
         let mut all = self.0.borrow_mut();
-        for (account, body) in states {
-            all.insert(account, State { body, is_changed: true });
+        for (keys, body) in states {
+            all.insert(keys.id, State { body, changed: Some(keys) });
         }
     }
 
@@ -45,13 +46,11 @@ impl States {
         access: &Access<'_>,
         changes: &mut Changes,
     ) -> Result<(), StoreFailure> {
-        let changed = self.0.into_inner().into_iter().filter(|(_, state)| state.is_changed);
-        for (id, State { body, .. }) in changed {
-            match access.account(id) {
-                Ok(keys) => access.put(changes, &*keys, &Address::state(id), &body)?,
-                // Deleted by a later write of the batch: nothing of it opens any more.
-                Err(StoreFailure::KeyRevoked) => {}
-                Err(failure) => return Err(failure),
+        for (id, State { body, changed }) in self.0.into_inner() {
+            let Some(keys) = changed else { continue };
+            // Of an account that a later write of the batch has deleted nothing opens any more.
+            if access.exists(&Address::account_key(id))? {
+                access.put(changes, &*keys, &Address::state(id), &body)?;
             }
         }
         Ok(())

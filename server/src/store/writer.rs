@@ -1,6 +1,6 @@
 //! The one writer: a thread that takes all writes that wait, makes them in one transaction, commits
-//! once, and then answers. A lone write is not delayed; where many come, a commit waits for half of
-//! their callers, no longer than the last one took. Beside them it removes what deleted accounts have
+//! once, and then answers. A lone caller's write is not delayed; where many call, a commit waits for
+//! half of them, no longer than the last one took. Beside them it removes what deleted accounts have
 //! left.
 
 use crate::clock::ToSeal;
@@ -225,10 +225,9 @@ fn run(mut engine: Engine, shared: &Shared, mut sweep: Sweep) {
     while let Some(jobs) = shared.queue.take(sweep.is_done(), company) {
         match commit_batch(&engine, shared, jobs, &mut sweep) {
             Ok((answers, time)) => {
-                let count = answers.len();
-                let waiting = shared.queue.awaited();
+                let callers = shared.queue.callers();
                 answers.into_iter().for_each(|answer| answer());
-                company = Company::after(time, count, waiting);
+                company = Company::after(time, callers);
             }
             Err(error) => {
                 // What the file holds now is unknown until it is opened again. The batch's answers

@@ -182,17 +182,17 @@ fn a_writer_that_waits_for_nothing_is_woken_for_a_patient_write() {
 #[test]
 fn a_commit_waits_for_half_of_the_callers_and_no_longer_than_the_last_one_took() {
     let long = Duration::from_secs(3_600);
-    let after = |answers, waiting| Company::after(long, answers, waiting);
+    let after = |callers| Company::after(long, callers);
     // Nobody is waited for where nobody has come, nor by a lone caller.
-    assert!(after(1, 0).left(1).is_none() && after(9, 9).left(0).is_none());
-    assert!(after(1, 1).left(1).is_none());
-    for (answers, waiting, wanted) in [(2, 1, 2), (64, 0, 32), (20, 44, 32), (3, 60, 32)] {
-        let company = after(answers, waiting);
+    assert!(after(1).left(1).is_none() && after(18).left(0).is_none());
+    assert!(after(2).left(1).is_none());
+    for (callers, wanted) in [(3, 2), (64, 32), (63, 32)] {
+        let company = after(callers);
         assert!(company.left(wanted - 1).is_some_and(|left| left <= WRITE_GATHERING));
         assert!(company.left(wanted).is_none());
     }
-    assert!(after(10_000, 0).left(WRITE_BATCH).is_none(), "no commit carries more");
-    assert!(Company::after(Duration::ZERO, 64, 0).left(1).is_none(), "that one took no time");
+    assert!(after(10_000).left(WRITE_BATCH).is_none(), "no commit carries more");
+    assert!(Company::after(Duration::ZERO, 64).left(1).is_none(), "that one took no time");
 }
 
 #[test]
@@ -221,4 +221,22 @@ fn the_writer_is_woken_when_enough_have_come() {
     await_wanted(3);
     queue.close();
     assert_eq!(writer.join().unwrap().unwrap(), [(1, 2)]);
+}
+
+#[test]
+fn callers_are_those_who_are_answered_and_those_who_wait() {
+    let queue = Queue::new();
+    for number in 0..4 {
+        assert!(push_with(&queue, (1, number), Haste::Patient));
+    }
+    fill(&queue, 2, WRITE_BATCH);
+    assert_eq!(queue.callers(), WRITE_BATCH);
+    // Nobody waits for the answers of patient ones: they bring no company.
+    assert_eq!(queue.take(true, Company::any()).unwrap().len(), WRITE_BATCH);
+    assert_eq!(queue.callers(), WRITE_BATCH);
+    assert_eq!(queue.take(true, Company::any()).unwrap().len(), 4);
+    assert_eq!(queue.callers(), 4);
+    assert!(push_with(&queue, (1, 0), Haste::Patient));
+    assert_eq!(queue.take(false, Company::any()).unwrap().len(), 1);
+    assert_eq!(queue.callers(), 0);
 }

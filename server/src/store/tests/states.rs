@@ -71,7 +71,7 @@ fn a_batch_writes_no_state_of_an_account_that_it_deletes() {
         let access = core.access_in(batch, &states);
         let state = access.state(&access.account(claim.account).unwrap()).unwrap();
         accounts::delete(&access, &mut changes, &owner_of(&access), claim.account).unwrap();
-        states.change(vec![(claim.account, state)]);
+        states.change(vec![(access.account(claim.account).unwrap(), state)]);
         states.change(std::mem::take(&mut changes.states));
         batch.apply(&changes)?;
         let mut at_the_end = Changes::default();
@@ -79,4 +79,32 @@ fn a_batch_writes_no_state_of_an_account_that_it_deletes() {
         Ok((at_the_end.keys(), Commit::Nothing))
     });
     assert_eq!(written.unwrap(), [Address::state(SYSTEM).key()]);
+}
+
+/// One account's key that stops opening is that account's failure, and not the whole commit's.
+#[test]
+fn a_key_that_does_not_open_any_more_fails_no_other_accounts_state() {
+    let (disk, chip) = (Disk::default(), Chip::new(1));
+    let account_name = label("first account");
+    let sealer = &chip.sealer();
+    let founding =
+        Founding { owner: OWNER, config: config(), account_name, sealer, clock: clock() };
+    let (engine, core, claim) =
+        founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    let written = engine.write(|batch| {
+        let states = States::default();
+        let access = core.access_in(batch, &states);
+        // The write's keys come from memory, as those of an account that is in use do ...
+        let keys = access.account(claim.account).unwrap();
+        let state = access.state(&keys).unwrap();
+        states.change(vec![(keys, state)]);
+        // ... its record is damaged, and memory is cleared by those of many other accounts.
+        core.forget_accounts(u64::MAX);
+        let mut damage = Changes::default();
+        damage.put(Address::account_key(claim.account).key().to_vec(), vec![1; 400]);
+        batch.apply(&damage)?;
+        let put = states.put(&core.access(&*batch), &mut Changes::default());
+        Ok((put, Commit::Nothing))
+    });
+    assert_eq!(written.unwrap(), Ok(()));
 }
