@@ -47,8 +47,5 @@ pub fn run(scratch: &Path, time: Duration) -> Result<Figures, Error> {
         write.commit().map_err(Error::other)?;
         commits.push(one.elapsed());
     }
-    let per_second = (commits.len() * RECORDS_A_COMMIT) as f64 / begun.elapsed().as_secs_f64();
-    commits.sort();
-    let at = |part: f64| commits[((commits.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
-    Ok(Figures { per_second, p50: at(0.5), p99: at(0.99), max: at(1.0) })
+    Ok(Figures::of(commits, RECORDS_A_COMMIT, begun.elapsed()))
 }

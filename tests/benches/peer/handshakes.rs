@@ -42,10 +42,7 @@ pub fn run(addr: SocketAddr, path: &str, time: Duration) -> Result<Figures, Erro
     for one in loops {
         times.extend(one.join().map_err(|_| Error::other("a thread panicked"))??);
     }
-    let per_second = times.len() as f64 / begun.elapsed().as_secs_f64();
-    times.sort();
-    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
-    Ok(Figures { per_second, p50: at(0.5), p99: at(0.99), max: at(1.0) })
+    Ok(Figures::of(times, 1, begun.elapsed()))
 }
 
 fn connect(addr: SocketAddr, path: &str, config: Arc<ClientConfig>) -> Result<(), Error> {

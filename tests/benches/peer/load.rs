@@ -18,6 +18,32 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Of how long each piece of work took, in any order, where each did `operations` within `total`.
+    pub fn of(mut times: Vec<Duration>, operations: usize, total: Duration) -> Self {
+        times.sort();
+        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
+        let per_second = (times.len() * operations) as f64 / total.as_secs_f64();
+        Figures { per_second, p50: at(0.5), p99: at(0.99), max: at(1.0) }
+    }
+
+    /// Of a line `figures {..}` among others.
+    ///
+    /// # Errors
+    /// No such line, or not all of them.
+    pub fn read(text: &str) -> Result<(Figures, Value), Error> {
+        let wrong = || Error::new(ErrorKind::InvalidData, format!("no figures: {text:?}"));
+        let line = text.lines().find_map(|line| line.strip_prefix("figures "));
+        let json: Value = serde_json::from_str(line.ok_or_else(wrong)?)?;
+        let number = |name: &str| json[name].as_f64().ok_or_else(wrong);
+        let figures = Figures {
+            per_second: number("perSecond")?,
+            p50: number("p50")?,
+            p99: number("p99")?,
+            max: number("max")?,
+        };
+        Ok((figures, json))
+    }
+
     pub fn to_json(self) -> Value {
         json!({"perSecond": self.per_second, "p50": self.p50, "p99": self.p99, "max": self.max})
     }
@@ -57,20 +83,12 @@ impl Load<'_> {
         command.args(["--threads", "2", "--duration", &seconds, "--timeout", "30s"]);
         command.args(["--connections", &self.connections.max(2).to_string()]);
         let out = command.arg("--script").arg(script).arg(self.url).output()?;
-        let text = String::from_utf8_lossy(&out.stdout);
-        let line = text.lines().find_map(|line| line.strip_prefix("figures "));
-        let wrong = || Error::new(ErrorKind::InvalidData, format!("wrk: {out:?}"));
-        let json: Value = serde_json::from_str(line.ok_or_else(wrong)?)?;
-        let number = |name: &str| json[name].as_f64().ok_or_else(wrong);
-        if number("errors")? != 0.0 || number("requests")? == 0.0 {
-            return Err(wrong());
+        let (figures, json) = Figures::read(&String::from_utf8_lossy(&out.stdout))
+            .map_err(|error| Error::other(format!("wrk: {error}: {out:?}")))?;
+        match (json["errors"].as_u64(), json["requests"].as_u64()) {
+            (Some(0), Some(1..)) => Ok(figures),
+            _ => Err(Error::new(ErrorKind::InvalidData, format!("wrk: {out:?}"))),
         }
-        Ok(Figures {
-            per_second: number("requests")? / number("seconds")?,
-            p50: number("p50")?,
-            p99: number("p99")?,
-            max: number("max")?,
-        })
     }
 
     /// The script, and the lists that it reads.
@@ -144,8 +162,8 @@ function template(path, header, body)
 end
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('figures {"requests":%d,"seconds":%f,"errors":%d,"p50":%f,"p99":%f,"max":%f}\n',
-    summary.requests, summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
+  io.write(string.format('figures {"requests":%d,"perSecond":%f,"errors":%d,"p50":%f,"p99":%f,"max":%f}\n',
+    summary.requests, summary.requests / summary.duration * 1e6, e.connect + e.read + e.write + e.status + e.timeout,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
 end
 "#;

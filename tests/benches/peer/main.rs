@@ -6,10 +6,13 @@ mod bao;
 mod engine;
 mod floor;
 mod handshakes;
+mod invocations;
 mod load;
+mod many;
 mod neo;
 mod report;
 mod rows;
+mod verification;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -44,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (listed, mixed) = if quick { (10_000, 10) } else { (100_000, 60) };
     let accounts = if quick { 20 } else { 1_000 };
 
-    let all: [(&str, &dyn Fn() -> rows::Outcome); 10] = [
+    let all: [(&str, &dyn Fn() -> rows::Outcome); 11] = [
         ("idle", &rows::idle),
         ("read-16", &|| bench.metadata("read-16", 16)),
         ("read-64", &|| bench.metadata("read-64", 64)),
@@ -53,9 +56,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("mixed", &|| bench.mixed(Duration::from_secs(mixed))),
         ("connections", &|| bench.connections()),
         ("evidence", &|| rows::evidence(&bench)),
+        ("verify", &|| verification::verify(&bench)),
         ("list", &|| rows::list(&bench, listed)),
-        ("many", &|| rows::many(&bench, accounts, 1_000)),
+        ("many", &|| many::many(&bench, accounts, 1_000)),
     ];
+    if let Some(word) = wanted.iter().find(|word| all.iter().all(|(id, _)| id != *word)) {
+        let ids = all.map(|(id, _)| id).join(", ");
+        return Err(format!("There is no row {word}: {ids}.").into());
+    }
     let machine = machine(&bao.version);
     println!("{machine}\n");
     let mut rows = Vec::new();

@@ -69,9 +69,15 @@ pub struct Row {
     pub title: String,
     pub series: Vec<Series>,
     pub goals: Vec<Goal>,
+    /// What else was measured: what it is, and how much.
+    pub facts: Vec<(String, f64)>,
 }
 
 impl Row {
+    pub fn new(id: &'static str, title: impl Into<String>, series: Vec<Series>) -> Self {
+        Row { id, title: title.into(), series, goals: Vec::new(), facts: Vec::new() }
+    }
+
     /// The middle of a contender's figure.
     pub fn median(&self, contender: &str, of: impl Fn(&Figures) -> f64) -> f64 {
         let series = self.series.iter().find(|series| series.contender == contender);
@@ -86,6 +92,11 @@ impl Row {
     /// Adds a goal.
     pub fn goal(&mut self, what: impl Into<String>, measured: f64, bound: Bound) {
         self.goals.push(Goal { what: what.into(), measured, bound });
+    }
+
+    /// Adds a figure that has no goal.
+    pub fn fact(&mut self, what: impl Into<String>, measured: f64) {
+        self.facts.push((what.into(), measured));
     }
 
     fn markdown(&self) -> String {
@@ -111,6 +122,11 @@ impl Row {
         for goal in &self.goals {
             let _ = writeln!(text, "- {}", goal.line());
         }
+        for (what, measured) in &self.facts {
+            // Counts have no places behind the point.
+            let places = if measured.fract() == 0.0 { 0 } else { 2 };
+            let _ = writeln!(text, "- {what}: {measured:.places$}");
+        }
         text
     }
 
@@ -126,7 +142,12 @@ impl Row {
         let goals: Vec<_> = self.goals.iter().map(|goal| {
             json!({"what": goal.what, "measured": goal.measured, "reached": goal.reached()})
         }).collect();
-        json!({"row": self.id, "title": self.title, "series": series, "goals": goals})
+        let facts: Vec<_> = self
+            .facts
+            .iter()
+            .map(|(what, measured)| json!({"what": what, "measured": measured}))
+            .collect();
+        json!({"row": self.id, "title": self.title, "series": series, "goals": goals, "facts": facts})
     }
 
     /// Bars of the rates.

@@ -2,9 +2,9 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use neo_secrets_tests::appliance::{Appliance, Claimed, Home};
+use neo_secrets_tests::appliance::{Appliance, Claimed};
 use serde_json::json;
 
 use super::bao::Bao;
@@ -12,11 +12,11 @@ use super::floor::Floor;
 use super::load::{Figures, Load, Requests};
 use super::neo::{self, bearer};
 use super::report::{Bound, Row, Series};
-use super::{engine, handshakes};
+use super::{engine, handshakes, invocations};
 
 pub type Outcome = Result<Row, Box<dyn Error>>;
 
-const NEO: &str = "Neo Secrets";
+pub const NEO: &str = "Neo Secrets";
 const BAO: &str = "OpenBao";
 const FLOOR: &str = "empty route";
 /// 32 bytes.
@@ -36,7 +36,7 @@ pub struct Bench<'a> {
     pub time: Duration,
 }
 
-type Contender<'a> = (&'a str, &'a dyn Fn() -> Result<Figures, std::io::Error>);
+pub type Contender<'a> = (&'a str, &'a dyn Fn() -> Result<Figures, std::io::Error>);
 
 impl<'a> Bench<'a> {
     /// With 1,000 secrets here and there.
@@ -53,7 +53,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Runs the contenders in turns: what else the machine does meets all of them.
-    fn alternate(&self, contenders: &[Contender<'_>]) -> Result<Vec<Series>, std::io::Error> {
+    pub fn alternate(&self, contenders: &[Contender<'_>]) -> Result<Vec<Series>, std::io::Error> {
         let series =
             |&(name, _): &Contender<'_>| Series { contender: name.to_owned(), runs: Vec::new() };
         let mut all: Vec<_> = contenders.iter().map(series).collect();
@@ -65,7 +65,7 @@ impl<'a> Bench<'a> {
         Ok(all)
     }
 
-    fn load(
+    pub fn load(
         &self,
         url: &str,
         connections: usize,
@@ -74,11 +74,11 @@ impl<'a> Bench<'a> {
         Load { url, connections, time: self.time, requests }.run(&self.scratch)
     }
 
-    fn neo(&self, connections: usize, requests: &Requests) -> Result<Figures, std::io::Error> {
+    pub fn neo(&self, connections: usize, requests: &Requests) -> Result<Figures, std::io::Error> {
         self.load(&self.appliance.url(), connections, requests)
     }
 
-    fn admin(&self) -> String {
+    pub fn admin(&self) -> String {
         bearer(&self.claimed.admin)
     }
 
@@ -102,7 +102,7 @@ impl<'a> Bench<'a> {
             (FLOOR, &|| self.load(&self.floor.url(), connections, &nothing)),
         ])?;
         let title = format!("Read one secret's metadata, {connections} connections");
-        let mut row = Row { id, title, series, goals: Vec::new() };
+        let mut row = Row::new(id, title, series);
         row.goal(
             "rate over OpenBao's read",
             row.ratio(NEO, BAO, |run| run.per_second),
@@ -123,16 +123,19 @@ impl<'a> Bench<'a> {
         let paths = self.secrets.iter().map(values).collect();
         let reveals = Requests::Read { paths, headers: vec![self.admin()] };
         let path = neo::deploy(self.appliance, &self.claimed.admin, "secret-7");
-        let invoke = Requests::Create { path, header: self.admin(), body: "{}".to_owned() };
         let bao = self.bao_reads();
-        let function = "a function that reads it, 4 connections";
+        let function = format!(
+            "{} warm invocations of a function that reads it, {} connections",
+            invocations::COUNT,
+            invocations::CALLERS
+        );
         let series = self.alternate(&[
             (NEO, &|| self.neo(64, &reveals)),
             (BAO, &|| self.load(&self.bao.url(), 64, &bao)),
-            (function, &|| self.neo(4, &invoke)),
+            (&function, &|| invocations::run(self.appliance, &path, &self.claimed.admin)),
         ])?;
         let title = "Reveal a value of 32 bytes, 64 connections".to_owned();
-        let mut row = Row { id: "reveal", title, series, goals: Vec::new() };
+        let mut row = Row::new("reveal", title, series);
         row.goal(
             "rate over OpenBao's read, which syncs nothing",
             row.ratio(NEO, BAO, |run| run.per_second),
@@ -155,7 +158,7 @@ impl<'a> Bench<'a> {
             ("redb alone, 64 records a commit", &|| engine::run(&self.scratch, self.time)),
         ])?;
         let title = "Create a secret durably, 64 connections".to_owned();
-        let mut row = Row { id: "create", title, series, goals: Vec::new() };
+        let mut row = Row::new("create", title, series);
         row.goal(
             "rate over OpenBao's write",
             row.ratio(NEO, BAO, |run| run.per_second),
@@ -177,7 +180,7 @@ impl<'a> Bench<'a> {
         let run = Load { url: &url, connections, time, requests: &requests }.run(&self.scratch)?;
         let series = vec![Series { contender: NEO.to_owned(), runs: vec![run] }];
         let title = format!("Nine reads to one creation, 16 connections, {} s", time.as_secs());
-        let mut row = Row { id: "mixed", title, series, goals: Vec::new() };
+        let mut row = Row::new("mixed", title, series);
         row.goal("longest answer, ms", run.max, Bound::AtMost(100.0));
         Ok(row)
     }
@@ -189,7 +192,7 @@ impl<'a> Bench<'a> {
             (FLOOR, &|| handshakes::run(self.floor.addr, "/", self.time)),
         ])?;
         let title = "New connections, X25519MLKEM768, one request each, 8 at a time".to_owned();
-        let mut row = Row { id: "connections", title, series, goals: Vec::new() };
+        let mut row = Row::new("connections", title, series);
         row.goal(
             "rate over the empty route's",
             row.ratio(NEO, FLOOR, |run| run.per_second),
@@ -215,7 +218,7 @@ pub fn list(bench: &Bench<'_>, count: usize) -> Outcome {
         (read, &|| bench.load(&appliance.url(), 16, &reads)),
     ])?;
     let title = format!("List 20 of {count} secrets, 16 connections");
-    let mut row = Row { id: "list", title, series, goals: Vec::new() };
+    let mut row = Row::new("list", title, series);
     row.goal("p99 over a single read's", row.ratio(list, read, |run| run.p99), Bound::AtMost(3.0));
     Ok(row)
 }
@@ -232,7 +235,7 @@ pub fn evidence(bench: &Bench<'_>) -> Outcome {
         || Load { url: &url, connections: 1_000, time, requests: &requests }.run(&bench.scratch);
     let series = bench.alternate(&[(NEO, &one)])?;
     let title = "Evidence, 1,000 connections, two reports a second".to_owned();
-    let mut row = Row { id: "evidence", title, series, goals: Vec::new() };
+    let mut row = Row::new("evidence", title, series);
     row.goal("documents a second", row.median(NEO, |run| run.per_second), Bound::AtLeast(1_500.0));
     row.goal("p99, ms", row.median(NEO, |run| run.p99), Bound::AtMost(1_200.0));
     Ok(row)
@@ -245,46 +248,7 @@ pub fn idle() -> Outcome {
     appliance.claim();
     let memory = super::resident_mib(appliance.process_id());
     let title = "Memory with an empty store".to_owned();
-    let mut row = Row { id: "idle", title, series: Vec::new(), goals: Vec::new() };
+    let mut row = Row::new("idle", title, Vec::new());
     row.goal("resident, MiB", memory, Bound::AtMost(40.0));
-    Ok(row)
-}
-
-/// `accounts` accounts with `each` secrets of 1 KiB.
-pub fn many(bench: &Bench<'_>, accounts: usize, each: usize) -> Outcome {
-    let home: Home = neo::home();
-    let appliance = home.start();
-    let claimed = appliance.claim();
-    let value = "v".repeat(1_024);
-    let (paths, headers) = neo::fill_accounts(&appliance, &claimed, accounts, each, &value);
-    assert!(appliance.terminate().success());
-    let begun = Instant::now();
-    let appliance = home.start();
-    assert_eq!(appliance.state(), "ready");
-    let ready = begun.elapsed();
-    let reads = Requests::Read { paths, headers };
-    let few = Requests::Read { paths: bench.secrets.clone(), headers: vec![bench.admin()] };
-    let title =
-        format!("{} secrets of 1 KiB in {accounts} accounts, 16 connections", accounts * each);
-    let (many, thousand) = ("a read there", "a read of 1,000");
-    let series = bench.alternate(&[
-        (many, &|| bench.load(&appliance.url(), 16, &reads)),
-        (thousand, &|| bench.neo(16, &few)),
-    ])?;
-    let mut row = Row { id: "many", title, series, goals: Vec::new() };
-    row.goal(
-        "p50 over that of 1,000 secrets",
-        row.ratio(many, thousand, |run| run.p50),
-        Bound::AtMost(1.3),
-    );
-    row.goal("start to ready, s", ready.as_secs_f64(), Bound::AtMost(5.0));
-    row.goal("resident, MiB", super::resident_mib(appliance.process_id()), Bound::AtMost(200.0));
-    let file = std::fs::metadata(home.store())?.len() as f64;
-    let payload = (accounts * each * value.len()) as f64;
-    row.goal(
-        "file over payload, audit log included, not compacted",
-        file / payload,
-        Bound::AtMost(4.0),
-    );
     Ok(row)
 }
