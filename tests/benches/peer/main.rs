@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench ends where something fails")]
 
 mod bao;
+mod costs;
 mod engine;
 mod floor;
 mod handshakes;
@@ -10,6 +11,7 @@ mod invocations;
 mod load;
 mod many;
 mod neo;
+mod profile;
 mod report;
 mod rows;
 mod verification;
@@ -43,7 +45,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let claimed = appliance.claim();
     let (bao, floor) = (bao::Bao::start(&program, scratch.path())?, floor::Floor::start()?);
     let pace = if quick { (1, Duration::from_secs(3)) } else { (3, Duration::from_secs(8)) };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    let profiles = has("--profile").then(|| folder.clone());
     let bench = Bench::new((&appliance, &claimed), (&bao, &floor), scratch.path(), pace);
+    let bench = Bench { profiles, ..bench };
     let (listed, mixed) = if quick { (10_000, 10) } else { (100_000, 60) };
     let accounts = if quick { 20 } else { 1_000 };
 
@@ -78,7 +83,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         bao.memory_mib(),
         resident_mib(appliance.process_id())
     );
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     report::write(&rows, &machine, &folder)?;
     println!("target/bench/report.md, figures.json and a plot for each row");
     let missed = rows.iter().flat_map(|row| &row.goals).filter(|goal| !goal.reached()).count();

@@ -39,6 +39,7 @@ pub fn many(bench: &Bench<'_>, accounts: usize, each: usize) -> Outcome {
     );
     row.goal("start to ready, s", ready.as_secs_f64(), Bound::AtMost(5.0));
     row.goal("resident, MiB", super::resident_mib(appliance.process_id()), Bound::AtMost(200.0));
+    bench.profile(&mut row, &appliance, &|| bench.load(&appliance.url(), 16, &reads))?;
     assert!(appliance.terminate().success());
     let copy = bench.scratch.join("many.redb");
     std::fs::copy(home.store(), &copy)?;

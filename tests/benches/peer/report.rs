@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use serde_json::{Value, json};
 
 use super::load::Figures;
+use super::profile::Profile;
 
 /// One contender's runs of one row.
 pub struct Series {
@@ -71,11 +72,13 @@ pub struct Row {
     pub goals: Vec<Goal>,
     /// What else was measured: what it is, and how much.
     pub facts: Vec<(String, f64)>,
+    /// Of the server under test, where it was asked for.
+    pub profile: Option<Profile>,
 }
 
 impl Row {
     pub fn new(id: &'static str, title: impl Into<String>, series: Vec<Series>) -> Self {
-        Row { id, title: title.into(), series, goals: Vec::new(), facts: Vec::new() }
+        Row { id, title: title.into(), series, goals: Vec::new(), facts: Vec::new(), profile: None }
     }
 
     /// The middle of a contender's figure.
@@ -127,6 +130,15 @@ impl Row {
             let places = if measured.fract() == 0.0 { 0 } else { 2 };
             let _ = writeln!(text, "- {what}: {measured:.places$}");
         }
+        if let Some(Profile { time_ms, costs }) = &self.profile {
+            let part = |(cost, part): &(&str, f64)| format!("{cost} {:.0} %", part * 100.0);
+            let largest: Vec<_> = costs.iter().take(3).map(part).collect();
+            let (largest, id) = (largest.join(", "), self.id);
+            let _ = writeln!(
+                text,
+                "- largest costs of {time_ms:.0} ms of the server: {largest} ([flame graph]({id}-flame.svg))"
+            );
+        }
         text
     }
 
@@ -147,7 +159,12 @@ impl Row {
             .iter()
             .map(|(what, measured)| json!({"what": what, "measured": measured}))
             .collect();
-        json!({"row": self.id, "title": self.title, "series": series, "goals": goals, "facts": facts})
+        let costs = self.profile.iter().flat_map(|profile| &profile.costs);
+        let costs: Vec<_> = costs.map(|(cost, part)| json!({"cost": cost, "part": part})).collect();
+        json!({
+            "row": self.id, "title": self.title, "series": series, "goals": goals,
+            "facts": facts, "costs": costs,
+        })
     }
 
     /// Bars of the rates.

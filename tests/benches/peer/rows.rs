@@ -11,6 +11,7 @@ use super::bao::Bao;
 use super::floor::Floor;
 use super::load::{Figures, Load, Requests};
 use super::neo::{self, bearer};
+use super::profile::Profile;
 use super::report::{Bound, Row, Series};
 use super::{engine, handshakes, invocations};
 
@@ -34,6 +35,8 @@ pub struct Bench<'a> {
     pub scratch: PathBuf,
     pub rounds: usize,
     pub time: Duration,
+    /// Where flame graphs go, if there are to be some.
+    pub profiles: Option<PathBuf>,
 }
 
 pub type Contender<'a> = (&'a str, &'a dyn Fn() -> Result<Figures, std::io::Error>);
@@ -49,7 +52,19 @@ impl<'a> Bench<'a> {
         let secrets = neo::fill(appliance, &claimed.admin, 1_000, VALUE);
         let bao_secrets = bao.fill(1_000);
         let scratch = scratch.to_owned();
-        Bench { appliance, claimed, bao, floor, secrets, bao_secrets, scratch, rounds, time }
+        let profiles = None;
+        Bench {
+            appliance,
+            claimed,
+            bao,
+            floor,
+            secrets,
+            bao_secrets,
+            scratch,
+            rounds,
+            time,
+            profiles,
+        }
     }
 
     /// Runs the contenders in turns: what else the machine does meets all of them.
@@ -63,6 +78,20 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(all)
+    }
+
+    /// Runs a load once more, for the profile of this server: in a turn that nothing else counts.
+    pub fn profile(
+        &self,
+        row: &mut Row,
+        appliance: &Appliance<'_>,
+        load: &dyn Fn() -> Result<Figures, std::io::Error>,
+    ) -> Result<(), std::io::Error> {
+        let Some(folder) = &self.profiles else { return Ok(()) };
+        let server = (row.id, appliance.process_id());
+        let load = || load().map(|_| ());
+        row.profile = Profile::record(server, (&self.scratch, folder), &load)?;
+        Ok(())
     }
 
     pub fn load(
@@ -114,6 +143,7 @@ impl<'a> Bench<'a> {
             row.ratio(NEO, FLOOR, |run| run.per_second),
             Bound::AtLeast(0.5),
         );
+        self.profile(&mut row, self.appliance, &|| self.neo(connections, &reads))?;
         Ok(row)
     }
 
@@ -141,6 +171,7 @@ impl<'a> Bench<'a> {
             row.ratio(NEO, BAO, |run| run.per_second),
             Bound::AtLeast(2.0),
         );
+        self.profile(&mut row, self.appliance, &|| self.neo(64, &reveals))?;
         Ok(row)
     }
 
@@ -169,6 +200,7 @@ impl<'a> Bench<'a> {
             row.ratio(NEO, BAO, |run| run.p99),
             Bound::AtMost(1.0 / 3.0),
         );
+        self.profile(&mut row, self.appliance, &|| self.neo(64, &creates))?;
         Ok(row)
     }
 
@@ -182,6 +214,7 @@ impl<'a> Bench<'a> {
         let title = format!("Nine reads to one creation, 16 connections, {} s", time.as_secs());
         let mut row = Row::new("mixed", title, series);
         row.goal("longest answer, ms", run.max, Bound::AtMost(100.0));
+        self.profile(&mut row, self.appliance, &|| self.neo(connections, &requests))?;
         Ok(row)
     }
 
@@ -198,6 +231,8 @@ impl<'a> Bench<'a> {
             row.ratio(NEO, FLOOR, |run| run.per_second),
             Bound::AtLeast(0.8),
         );
+        let connect = || handshakes::run(self.appliance.addr, "/healthz", self.time);
+        self.profile(&mut row, self.appliance, &connect)?;
         Ok(row)
     }
 }
@@ -220,6 +255,7 @@ pub fn list(bench: &Bench<'_>, count: usize) -> Outcome {
     let title = format!("List 20 of {count} secrets, 16 connections");
     let mut row = Row::new("list", title, series);
     row.goal("p99 over a single read's", row.ratio(list, read, |run| run.p99), Bound::AtMost(3.0));
+    bench.profile(&mut row, &appliance, &|| bench.load(&appliance.url(), 16, &lists))?;
     Ok(row)
 }
 
@@ -238,6 +274,7 @@ pub fn evidence(bench: &Bench<'_>) -> Outcome {
     let mut row = Row::new("evidence", title, series);
     row.goal("documents a second", row.median(NEO, |run| run.per_second), Bound::AtLeast(1_500.0));
     row.goal("p99, ms", row.median(NEO, |run| run.p99), Bound::AtMost(1_200.0));
+    bench.profile(&mut row, &appliance, &one)?;
     Ok(row)
 }
 
