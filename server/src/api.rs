@@ -23,9 +23,9 @@ mod metrics;
 mod openapi;
 pub(crate) mod query;
 mod request;
-mod route;
+pub(crate) mod route;
 mod seal;
-mod secrets;
+pub(crate) mod secrets;
 pub(crate) mod text;
 mod wire;
 
@@ -276,6 +276,11 @@ impl Answer {
 
     fn ok(body: &impl Serialize) -> Self {
         Self::json(StatusCode::OK, body)
+    }
+
+    /// For [`crate::benching`].
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// Something is done that leaves nothing to show.

@@ -8,6 +8,8 @@ pub mod access;
 mod admission;
 mod api;
 pub mod audit;
+#[doc(hidden)]
+pub mod benching;
 pub mod clock;
 pub mod config;
 mod connection;

@@ -4,6 +4,7 @@ mod accounts;
 mod admitted;
 mod api_keys;
 mod audit;
+pub(crate) mod benching;
 pub(crate) mod body;
 mod core;
 mod engine;

@@ -317,7 +317,8 @@ fn use_only(fields: &mut Object) -> Result<Option<UseOnly>, ApiError> {
     ruled("allowedHosts", UseOnly::new(hosts, header)).map(Some)
 }
 
-fn metadata(status: StatusCode, secret: &Secret, now: Timestamp) -> Answer {
+/// An answer with all of a secret but its value.
+pub fn metadata(status: StatusCode, secret: &Secret, now: Timestamp) -> Answer {
     let revision = Some(secret.revision);
     let answer = Answer::json(status, &Metadata::of(secret, now)).about(secret.id);
     Answer { revision, ..answer }
