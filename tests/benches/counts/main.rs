@@ -37,9 +37,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     // Made before, they need not be made under valgrind.
     snp_simulator::testing::vendor_keys();
     let counts = count()?;
-    println!(
-        "Instructions of the processor that valgrind emulates, which lacks some of this one's:"
-    );
+    println!("Instructions, of the processor that valgrind emulates: one without SHA and AVX-512.");
     if has("--record") {
         Baseline::record(&counts)?;
         counts.iter().for_each(|(name, count)| println!("{name:24} {count:>12}"));
