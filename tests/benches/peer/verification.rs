@@ -34,7 +34,8 @@ pub fn verify(bench: &Bench<'_>) -> Outcome {
 fn run() -> Result<(Figures, serde_json::Value), Error> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["bench", "--locked", "--quiet", "-p", "neo-secrets-attestation"]);
+    // Of the whole workspace, as scripts/bench builds: so nothing is built twice.
+    command.args(["bench", "--locked", "--quiet", "--workspace"]);
     let out = command.args(["--bench", "verify", "--", "--json"]).output()?;
     Figures::read(&String::from_utf8_lossy(&out.stdout))
         .map_err(|error| Error::other(format!("{error}: {}", String::from_utf8_lossy(&out.stderr))))
