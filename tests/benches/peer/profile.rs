@@ -16,7 +16,7 @@ const FREQUENCY: &str = "997";
 const DELAY_MS: &str = "1000";
 const END_S: &str = "2";
 /// Of the stack, with each sample: futures are deep.
-const STACK: &str = "dwarf,16384";
+const STACK: &str = "dwarf,49152";
 
 /// What one server did under one row's load.
 pub struct Profile {
