@@ -51,7 +51,10 @@ fn main() {
     if std::env::args().any(|argument| argument == "--json") {
         let operation = |name: &str, count: usize, times: &Times| json!({"name": name, "count": count, "microseconds": times.middle()});
         let figures = json!({
-            "perSecond": 1e6 / all.mean(), "p50": all.at(0.5) / 1e3, "p99": all.at(0.99) / 1e3, "max": all.at(1.0) / 1e3,
+            "perSecond": 1e6 / all.mean(),
+            "p50": all.at(0.5) / 1e3,
+            "p99": all.at(0.99) / 1e3,
+            "max": all.at(1.0) / 1e3,
             "operations": [
                 operation("P-384", counts.p384, &p384),
                 operation("RSA-4096 PSS", counts.rsa4096, &rsa),

@@ -28,7 +28,8 @@ pub struct Profile {
 
 impl Profile {
     /// Runs the load, which takes more than two seconds, samples the process during one of them, and
-    /// draws `ID-flame.svg` into the folder, of `ID-stacks.txt` beside it. `None` where the machine has no perf, or does not let it.
+    /// draws `ID-flame.svg` into the folder, of `ID-stacks.txt` beside it. `None` where the machine
+    /// has no perf, or does not let it.
     ///
     /// # Errors
     /// The load's.
@@ -60,6 +61,10 @@ impl Profile {
         }
         let folded = fold(&data)?;
         std::fs::remove_file(&data)?;
+        if folded.is_empty() {
+            println!("SKIPPED: the profile of {id}: perf has no samples");
+            return Ok(None);
+        }
         draw(id, &folded, folder)?;
         let count = |line: &String| line.rsplit_once(' ')?.1.parse::<f64>().ok();
         Ok(Some(Profile {
@@ -69,7 +74,8 @@ impl Profile {
     }
 }
 
-/// Each stack that was met, and for how many nanoseconds. What perf prints is large: it is read as it comes.
+/// Each stack that was met, and for how many nanoseconds. What perf prints is large: it is read as it
+/// comes.
 fn fold(data: &Path) -> Result<Vec<String>, Error> {
     let mut script = Command::new("perf");
     // Inlined functions would each cost a look into the program.
