@@ -13,7 +13,7 @@ use super::costs;
 /// Samples a second: no divisor of what the kernel does regularly.
 const FREQUENCY: &str = "997";
 /// Before it samples, so that the load has begun, in milliseconds; and until it ends, in seconds.
-const DELAY_MS: &str = "1000";
+const DELAY_MS: &str = "500";
 const END_S: &str = "2";
 /// Of the stack, with each sample: futures are deep.
 const STACK: &str = "dwarf,49152";
@@ -27,7 +27,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Runs the load, which takes more than two seconds, samples the process during one of them, and
+    /// Runs the load, which takes more than two seconds, samples the process for most of two, and
     /// draws `ID-flame.svg` into the folder, of `ID-stacks.txt` beside it. `None` where the machine
     /// has no perf, or does not let it.
     ///
