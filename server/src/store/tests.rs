@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod audit;
+mod batches;
 mod clock;
 mod crash;
 mod damage;

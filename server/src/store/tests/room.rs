@@ -5,8 +5,8 @@ use super::*;
 use crate::limits::DISK_RESERVE_BYTES;
 use crate::model::{Quotas, SecretId};
 
-const MIB: usize = 1_048_576;
-const RESERVE: usize = DISK_RESERVE_BYTES as usize;
+pub(super) const MIB: usize = 1_048_576;
+pub(super) const RESERVE: usize = DISK_RESERVE_BYTES as usize;
 
 /// On a disk that can take so many bytes more, with a reserve or without.
 fn instance(bytes: usize) -> Instance {
