@@ -1,7 +1,8 @@
 //! One sealing of an account's state for all writes of a commit.
 
 use super::super::accounts;
-use super::super::engine::Commit;
+use super::super::core::Core;
+use super::super::engine::{Commit, Engine};
 use super::super::record::{Address, SYSTEM};
 use super::super::states::States;
 use super::accounts::{await_waiting, hold_writer, owner_of};
@@ -56,16 +57,20 @@ fn the_writes_of_one_commit_count_as_if_each_had_its_own() {
     assert_eq!((contents[&instance.claim.account].len(), contents[&tenant.id].len()), (3, 1));
 }
 
-/// A state that a deleted account's writes left is not written: its key is gone.
-#[test]
-fn a_batch_writes_no_state_of_an_account_that_it_deletes() {
+/// A store without its writer.
+fn founded() -> (Engine, Core, ClaimAnswer) {
     let (disk, chip) = (Disk::default(), Chip::new(1));
     let account_name = label("first account");
     let sealer = &chip.sealer();
     let founding =
         Founding { owner: OWNER, config: config(), account_name, sealer, clock: clock() };
-    let (engine, core, claim) =
-        founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap()
+}
+
+/// A state that a deleted account's writes left is not written: its key is gone.
+#[test]
+fn a_batch_writes_no_state_of_an_account_that_it_deletes() {
+    let (engine, core, claim) = founded();
     let written = engine.write(|batch| {
         let (mut changes, states) = (Changes::default(), States::default());
         let access = core.access_in(batch, &states);
@@ -84,13 +89,7 @@ fn a_batch_writes_no_state_of_an_account_that_it_deletes() {
 /// One account's key that stops opening is that account's failure, and not the whole commit's.
 #[test]
 fn a_key_that_does_not_open_any_more_fails_no_other_accounts_state() {
-    let (disk, chip) = (Disk::default(), Chip::new(1));
-    let account_name = label("first account");
-    let sealer = &chip.sealer();
-    let founding =
-        Founding { owner: OWNER, config: config(), account_name, sealer, clock: clock() };
-    let (engine, core, claim) =
-        founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
+    let (engine, core, claim) = founded();
     let written = engine.write(|batch| {
         let states = States::default();
         let access = core.access_in(batch, &states);
