@@ -157,6 +157,17 @@ pub const RECORD_BYTES: usize = 1_572_864;
 pub const VERSIONS_KEPT_MAX: usize = 100;
 /// Plaintext of a record is padded to this at least: most metadata then look alike.
 pub const RECORD_PADDED_BYTES_MIN: usize = 256;
+/// Names that stand in one record: with it, a leaf of the engine's has room for some others.
+pub const NAMES_PER_RECORD: usize = 64;
+/// Names of one account that stand in records with others; those after them have one each. So many
+/// take under 40 MiB of memory, and some 60 ms to read.
+pub const NAMES_IN_RECORDS: u64 = 1_048_576;
+/// Names that the writer reads the places of itself, in about half a millisecond.
+pub const NAMES_READ_AT_ONCE: u64 = 8_192;
+/// Names whose places are kept in memory, of all accounts together: 17 to 39 bytes each.
+pub const NAMES_KNOWN: usize = 4 * 1_048_576;
+/// What an account counts for among these beside its names.
+pub const PLACES_WEIGHT: usize = 16;
 /// The slot table: 16 slots of under 500 bytes.
 pub const SLOT_TABLE_BYTES: usize = 8_192;
 /// Slots of a table: one per way in, and a store has few.

@@ -14,7 +14,9 @@ mod founding;
 mod functions;
 mod header;
 mod held;
+mod names;
 mod opening;
+mod places;
 mod queue;
 mod raw;
 mod record;
@@ -283,6 +285,7 @@ impl Store {
         version: Option<Version>,
     ) -> Result<Revealed, ReadError> {
         let revealed = self.read(|access, _| secrets::value(access, &act, id, version))?;
+        self.know_names(act.by.account()).await;
         let version = revealed.version;
         self.write(act, move |access, changes, act| {
             secrets::reveal(access, changes, act, id, version)
@@ -300,6 +303,7 @@ impl Store {
         act: Act<Grant<Write>>,
         new: NewSecret,
     ) -> Result<Secret, CreateSecretError> {
+        self.know_names(act.by.account()).await;
         self.write(act, move |access, changes, act| secrets::create(access, changes, act, new))
             .await
     }
@@ -315,6 +319,7 @@ impl Store {
         change: Change,
         expected: Option<Revision>,
     ) -> Result<Secret, UpdateSecretError> {
+        self.know_names(act.by.account()).await;
         self.write(act, move |access, changes, act| {
             secrets::update(access, changes, act, (id, change, expected))
         })
@@ -333,6 +338,7 @@ impl Store {
         version: Version,
         expected: Option<Revision>,
     ) -> Result<Secret, RollbackSecretError> {
+        self.know_names(act.by.account()).await;
         self.write(act, move |access, changes, act| {
             secrets::rollback(access, changes, act, (id, version, expected))
         })
@@ -348,6 +354,7 @@ impl Store {
         act: Act<Grant<Admin>>,
         id: SecretId,
     ) -> Result<(), DeleteSecretError> {
+        self.know_names(act.by.account()).await;
         self.write(act, move |access, changes, act| secrets::delete(access, changes, act, id)).await
     }
 
@@ -514,6 +521,7 @@ impl Store {
         name: &SecretName,
         told: Option<(SecretId, Version)>,
     ) -> Result<Revealed, FunctionReadError> {
+        self.know_names(act.by.grant().account()).await;
         let (revealed, is_told) = self.read(|access, _| {
             let revealed = executions::value(access, &act, name)?;
             let is_told = told == Some((revealed.id, revealed.version));
@@ -544,6 +552,7 @@ impl Store {
         act: Act<FunctionRun>,
         usage: SecretUse,
     ) -> Result<Revealed, FunctionUseError> {
+        self.know_names(act.by.grant().account()).await;
         let opened = self.read(|access, _| uses::value(access, &act, &usage))?;
         let used = (usage, opened.id, opened.version);
         let account = act.by.grant().account();
@@ -800,6 +809,19 @@ impl Store {
     ) -> Result<T, E> {
         let snapshot: Arc<Snapshot> = self.writer.snapshot()?;
         read(&self.writer.shared.core.access(&*snapshot), &snapshot)
+    }
+
+    /// Has it known where the account's names stand, before the writer needs that. Where they are many,
+    /// they are read in a thread of their own: other accounts' writes do not wait meanwhile.
+    async fn know_names(&self, account: AccountId) {
+        let is_long = self.read(|access, _| names::is_long_to_read(access, account));
+        if is_long != Ok(true) {
+            return;
+        }
+        let (shared, snapshot) = (Arc::clone(&self.writer.shared), self.writer.snapshot());
+        let read = move || names::read_ahead(&shared.core.access(&*snapshot?), account);
+        // Where it fails, so does what needs it, and says why.
+        let _ = tokio::task::spawn_blocking(read).await;
     }
 
     /// A write by a key, which has to stand when its turn comes.

@@ -15,6 +15,7 @@ use crate::model::{
 use crate::secret::{KeyBytes, SecretBytes};
 use crate::store::StoreLimits;
 use crate::store::error::StoreFailure;
+use crate::store::names::NameList;
 use crate::store::record::{self, Kind};
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
@@ -77,11 +78,12 @@ bodies! {
     ClockBody: Clock 1,
     TokenBody: Token 1,
     StateBodyV1: State 1,
-    StateBody: State 2,
+    StateBody: State 3 from 2,
     KeyBody: ApiKey 1,
     SecretBody: Secret 2 from 1,
     ValueBody: Value 1,
     NameBody: Name 1,
+    NamesBody: Names 1,
     AuditBody: Audit 1,
     AuditStateBody: AuditState 1,
     FunctionBody: Function 1,
@@ -277,6 +279,9 @@ pub(super) struct StateBody {
     /// How many accounts there are; in the system's state only.
     #[n(6)]
     pub(super) accounts: u64,
+    /// How many names stand in records with others. Absent: none yet.
+    #[n(7)]
+    pub(super) names: Option<u64>,
 }
 
 /// Before values and accounts were counted.
@@ -399,6 +404,14 @@ pub(super) struct NameBody {
     pub(super) name: SecretName,
     #[n(1)]
     pub(super) secret: SecretId,
+}
+
+/// The names of some of an account's secrets, in the order in which they were given.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(super) struct NamesBody {
+    #[n(0)]
+    pub(super) names: NameList,
 }
 
 /// Events in their order, at least one; the first one's number ends the record's engine key.
@@ -645,8 +658,8 @@ impl StateBody {
     /// Before an account's first key and secret.
     pub(super) fn new(quotas: Quotas) -> Self {
         let (last_id, value_bytes, accounts) = (IdSequence::START, 0, 0);
-        let (secrets, keys, lasting_admins) = (0, 0, 0);
-        Self { last_id, secrets, keys, lasting_admins, value_bytes, quotas, accounts }
+        let (secrets, keys, lasting_admins, names) = (0, 0, 0, None);
+        Self { last_id, secrets, keys, lasting_admins, value_bytes, quotas, accounts, names }
     }
 
     /// How much the account may have of something.
@@ -804,6 +817,9 @@ cbor_as! {
         let fault = Self::new(name, message, stack);
         let kept = fault.name().len() + fault.message().len() + fault.stack().len();
         Some(fault).filter(|_| kept == bytes).ok_or_else(|| refused(()))
+    };
+    NameList: |own| bytes(own.as_bytes()), |decoder| {
+        Self::parse(decoder.bytes()?).ok_or_else(|| refused(()))
     };
     Quotas: |own| encode(QuotasBody::from(*own)), |decoder| {
         decoder.decode::<QuotasBody>().map(Self::from)

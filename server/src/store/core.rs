@@ -13,8 +13,10 @@ use crate::secret::{RandomError, random_array};
 use crate::store::admitted::Admitted;
 use crate::store::api_keys::Holder;
 use crate::store::body::{Body, ClockBody, ExecutionBody, InstanceBody, Opening, StateBody};
-use crate::store::engine::{Batch, Changes, Stored, View};
+use crate::store::engine::{Batch, Changes, EngineError, Stored, View, Visit};
 use crate::store::error::StoreFailure;
+use crate::store::names::PendingNames;
+use crate::store::places::KnownPlaces;
 use crate::store::record::{self, Address, SYSTEM};
 use crate::store::states::States;
 use crate::store::{Header, StoreLimits};
@@ -37,6 +39,7 @@ pub(super) struct Core {
     tokens: TokenIndexKey,
     accounts: RwLock<Cache>,
     pub(super) admitted: Admitted,
+    pub(super) places: KnownPlaces,
 }
 
 /// Keys of accounts that have been used lately. All are of one state of the store as to which
@@ -105,6 +108,7 @@ impl Core {
             tokens,
             accounts: RwLock::default(),
             admitted: Admitted::default(),
+            places: KnownPlaces::default(),
         })
     }
 
@@ -145,21 +149,35 @@ impl Core {
 
     /// Records as one view shows them.
     pub(super) fn access<'a>(&'a self, view: &'a dyn View) -> Access<'a> {
-        Access { core: self, view, states: None }
+        Access { core: self, view, states: None, names: None }
     }
 
-    /// Records as a batch has them, with the states of accounts that its writes leave.
-    pub(super) fn access_in<'a>(&'a self, batch: &'a Batch<'_>, states: &'a States) -> Access<'a> {
-        Access { core: self, view: batch, states: Some(states) }
+    /// Records as a batch has them, with the states of accounts and the names that its writes leave.
+    pub(super) fn access_in<'a>(
+        &'a self,
+        batch: &'a Batch<'_>,
+        (states, names): (&'a States, &'a PendingNames),
+    ) -> Access<'a> {
+        Access { core: self, view: batch, states: Some(states), names: Some(names) }
     }
 
     /// Forgets every account's keys, unless no account was deleted since; before the commit with this
     /// number of deletions is shown to readers.
-    pub(super) fn forget_accounts(&self, deletions: u64) {
+    /// Says whether some were.
+    pub(super) fn forget_accounts(&self, deletions: u64) -> bool {
         let mut cache = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        if cache.deletions != deletions {
+        let some_are_gone = cache.deletions != deletions;
+        if some_are_gone {
             *cache = Cache { deletions, keys: HashMap::new() };
         }
+        some_are_gone
+    }
+
+    /// Forgets where the names of deleted accounts stand.
+    pub(super) fn forget_places(&self, view: &dyn View) {
+        let access = self.access(view);
+        self.places
+            .forget(|account| !access.exists(&Address::account_key(account)).unwrap_or_default());
     }
 
     pub(super) fn hash(&self, token: &Token) -> TokenHash {
@@ -186,6 +204,7 @@ pub(super) struct Access<'a> {
     pub(super) core: &'a Core,
     view: &'a dyn View,
     states: Option<&'a States>,
+    pub(super) names: Option<&'a PendingNames>,
 }
 
 impl Access<'_> {
@@ -227,6 +246,16 @@ impl Access<'_> {
     /// Whether anything stands at an address.
     pub(super) fn exists<B: Body>(&self, address: &Address<B>) -> Result<bool, StoreFailure> {
         Ok(self.view.get(address.key())?.is_some())
+    }
+
+    /// Shows each record whose key begins with `prefix`, in order, until `visit` breaks.
+    pub(super) fn visit(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        self.view.visit(prefix, visit)
+    }
+
+    /// How many changes of names this view has.
+    pub(super) fn name_changes(&self) -> u64 {
+        self.view.name_changes()
     }
 
     /// The records of all executions of a function that are kept, oldest first.

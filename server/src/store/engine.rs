@@ -7,7 +7,8 @@ use crate::model::{AccountId, Timestamp};
 use crate::store::body::StateBody;
 use crate::store::core::AccountKeys;
 use crate::store::error::StoreFailure;
-use crate::store::record::{self, Address, TABLE, decides_access};
+use crate::store::names::NameChange;
+use crate::store::record::{self, Address, TABLE, decides_access, holds_names};
 use crate::store::room::{Gauge, Room, Space, UseOfRoom, record_bytes};
 use redb::{
     CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
@@ -39,9 +40,9 @@ pub(super) enum EngineError {
     /// The engine panicked.
     #[error("the engine panicked: {0}")]
     Panicked(String),
-    /// What goes with every batch, its states, its events and the time, could not be sealed, so that
+    /// What goes with every batch, its states, names, events and the time, could not be sealed, so that
     /// nothing of it was written.
-    #[error("states, events and time could not be sealed: {0}")]
+    #[error("states, names, events and time could not be sealed: {0}")]
     Seal(StoreFailure),
 }
 
@@ -115,6 +116,8 @@ pub(super) struct Engine {
     deletions: Cell<u64>,
     /// Records that decide access which were written or removed since then.
     access_changes: Cell<u64>,
+    /// Records of names which were written or removed since then.
+    name_changes: Cell<u64>,
     /// Room on the disk; gone with the database.
     gauge: RefCell<Option<Gauge>>,
 }
@@ -128,17 +131,18 @@ impl Engine {
             builder.set_cache_size(ENGINE_CACHE_BYTES).set_check_integrity_on_open(true);
             let database = Some(builder.create_with_backend(backend)?);
             let gauge = RefCell::new(Some(Gauge::new(space)));
-            let (deletions, access_changes) = (Cell::new(0), Cell::new(0));
-            Ok(Self { database, deletions, access_changes, gauge })
+            let (deletions, access_changes, name_changes) = Default::default();
+            Ok(Self { database, deletions, access_changes, name_changes, gauge })
         })
     }
 
     /// What is committed now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, EngineError> {
         let (deletions, access_changes) = (self.deletions.get(), self.access_changes.get());
+        let name_changes = self.name_changes.get();
         guarded(|| {
             let table = self.database()?.begin_read()?.open_table(RECORDS)?;
-            Ok(Snapshot { table, deletions, access_changes })
+            Ok(Snapshot { table, deletions, access_changes, name_changes })
         })
     }
 
@@ -156,29 +160,26 @@ impl Engine {
             let mut gauge = self.gauge.borrow_mut();
             let gauge = gauge.as_mut().ok_or_else(closed)?;
             let room = gauge.room(|| allocated(&transaction))?;
-            let (answer, commit, deletions, access_changes, use_of_room) = {
-                let table = transaction.open_table(RECORDS)?;
-                let (deletions, access_changes) = (self.deletions.get(), self.access_changes.get());
-                let use_of_room = UseOfRoom::default();
-                let own_access_changes = 0;
+            let (answer, commit, deletions, own, use_of_room) = {
                 let mut batch = Batch {
-                    table,
-                    deletions,
-                    access_changes,
-                    own_access_changes,
+                    table: transaction.open_table(RECORDS)?,
+                    deletions: self.deletions.get(),
+                    access_changes: self.access_changes.get(),
+                    name_changes: self.name_changes.get(),
+                    own: OwnChanges::default(),
                     room,
-                    use_of_room,
+                    use_of_room: UseOfRoom::default(),
                 };
                 let (answer, commit) = work(&mut batch)?;
-                let access_changes = access_changes + batch.own_access_changes;
-                (answer, commit, batch.deletions, access_changes, batch.use_of_room)
+                (answer, commit, batch.deletions, batch.own, batch.use_of_room)
             };
             gauge.note(&use_of_room);
             match commit {
                 Commit::Yes => {
                     transaction.commit()?;
                     self.deletions.set(deletions);
-                    self.access_changes.set(access_changes);
+                    self.access_changes.update(|changes| changes + own.access);
+                    self.name_changes.update(|changes| changes + own.names);
                 }
                 Commit::Nothing => transaction.abort()?,
             }
@@ -224,6 +225,9 @@ pub(super) enum Commit {
     Nothing,
 }
 
+/// What is shown keys and what stands at them, until it breaks.
+pub(super) type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
 /// Bytes by engine key: a snapshot, or the transaction that is being written.
 pub(super) trait View {
     /// What stands at a key.
@@ -231,6 +235,9 @@ pub(super) trait View {
 
     /// What stands at the keys that begin with `prefix`, in order; for where there is little.
     fn stored(&self, prefix: &[u8]) -> Result<Vec<Stored>, EngineError>;
+
+    /// Shows each record whose key begins with `prefix`, in order, until `visit` breaks.
+    fn visit(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError>;
 
     /// How many accounts were deleted since the file was opened, as this view has it: what was
     /// cached under another number may be of an account that is not there.
@@ -240,6 +247,10 @@ pub(super) trait View {
     /// token admits is cached under one such number. None where this view has some that are not
     /// committed: their number may come again with another content.
     fn access_changes(&self) -> Option<u64>;
+
+    /// How many records of names were written or removed since the file was opened, by what this view
+    /// has of commits.
+    fn name_changes(&self) -> u64;
 }
 
 /// That something stands at a key.
@@ -262,6 +273,7 @@ pub(super) struct Snapshot {
     table: ReadOnlyTable<&'static [u8], &'static [u8]>,
     deletions: u64,
     access_changes: u64,
+    name_changes: u64,
 }
 
 /// The order of a scan.
@@ -341,12 +353,20 @@ impl View for Snapshot {
         guarded(|| stored_in(&self.table, prefix))
     }
 
+    fn visit(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        guarded(|| visit_in(&self.table, prefix, visit))
+    }
+
     fn deletions(&self) -> u64 {
         self.deletions
     }
 
     fn access_changes(&self) -> Option<u64> {
         Some(self.access_changes)
+    }
+
+    fn name_changes(&self) -> u64 {
+        self.name_changes
     }
 }
 
@@ -356,15 +376,23 @@ pub(super) struct Batch<'a> {
     deletions: u64,
     /// As of the last commit.
     access_changes: u64,
-    /// Those of this transaction.
-    own_access_changes: u64,
+    name_changes: u64,
+    own: OwnChanges,
     room: Room,
     use_of_room: UseOfRoom,
 }
 
+/// A transaction's own changes.
+#[derive(Default)]
+struct OwnChanges {
+    access: u64,
+    names: u64,
+}
+
 impl Batch<'_> {
-    /// Whether the disk has room for these changes, which then is theirs.
-    pub(super) fn has_room(&mut self, changes: &Changes) -> bool {
+    /// Whether the disk has room for these changes, which then is theirs; `names` is what records of
+    /// names may take with them.
+    pub(super) fn has_room(&mut self, changes: &Changes, names: u64) -> bool {
         let puts = changes.records.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         let puts: u64 = puts.map(|(key, value)| record_bytes(key.len(), value.len())).sum();
         let event = changes.event.as_ref();
@@ -374,17 +402,20 @@ impl Batch<'_> {
             record_bytes(address.key().len(), record::sealed_length(&address, state))
         };
         let states: u64 = changes.states.iter().map(state).sum();
-        let has_room = self.room.take(puts.saturating_add(event).saturating_add(states));
+        let sum = puts.saturating_add(event).saturating_add(states).saturating_add(names);
+        let has_room = self.room.take(sum);
         self.use_of_room.refused += u64::from(!has_room);
         has_room
     }
 
-    /// Writes, or with `None` removes, what stands at each key. The states, which are sealed with
+    /// Writes, or with `None` removes, what stands at each key. States and names, which are sealed with
     /// others', have been taken out.
     pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), EngineError> {
-        assert!(changes.states.is_empty(), "states are put by the writer");
+        let (states, names) = (&changes.states, &changes.names);
+        assert!(states.is_empty() && names.is_empty(), "these are put by the writer");
         for (key, value) in &changes.records {
-            self.own_access_changes += u64::from(decides_access(key));
+            self.own.access += u64::from(decides_access(key));
+            self.own.names += u64::from(holds_names(key));
             let old = match value {
                 Some(value) => {
                     self.use_of_room.taken += record_bytes(key.len(), value.len());
@@ -429,12 +460,20 @@ impl View for Batch<'_> {
         stored_in(&self.table, prefix)
     }
 
+    fn visit(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        visit_in(&self.table, prefix, visit)
+    }
+
     fn deletions(&self) -> u64 {
         self.deletions
     }
 
     fn access_changes(&self) -> Option<u64> {
-        Some(self.access_changes).filter(|_| self.own_access_changes == 0)
+        Some(self.access_changes).filter(|_| self.own.access == 0)
+    }
+
+    fn name_changes(&self) -> u64 {
+        self.name_changes
     }
 }
 
@@ -443,14 +482,25 @@ fn stored_in(
     prefix: &[u8],
 ) -> Result<Vec<Stored>, EngineError> {
     let mut stored = Vec::new();
+    visit_in(table, prefix, &mut |key, value| {
+        stored.push(Stored::new(key.to_vec(), value));
+        ControlFlow::Continue(())
+    })?;
+    Ok(stored)
+}
+
+fn visit_in(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    prefix: &[u8],
+    visit: &mut Visit<'_>,
+) -> Result<(), EngineError> {
     for entry in table.range(prefix..)? {
         let (key, value) = entry?;
-        if !key.value().starts_with(prefix) {
+        if !key.value().starts_with(prefix) || visit(key.value(), value.value()).is_break() {
             break;
         }
-        stored.push(Stored::new(key.value().to_vec(), value.value()));
     }
-    Ok(stored)
+    Ok(())
 }
 
 /// What one write changes: nothing of it happens before all of it is known.
@@ -459,6 +509,8 @@ pub(super) struct Changes {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// What it leaves of the states of accounts that were there before.
     pub(super) states: Vec<(Arc<AccountKeys>, StateBody)>,
+    /// What it does to names that stand in records with others.
+    pub(super) names: Vec<NameChange>,
     /// What the log of this account is to tell of it.
     pub(super) event: Option<(AccountId, Event)>,
     /// Whether it deletes an account.
@@ -481,6 +533,11 @@ impl Changes {
         self.states.push((Arc::clone(account), state));
     }
 
+    /// Gives a name, or takes it back: written with the batch.
+    pub(super) fn name(&mut self, change: NameChange) {
+        self.names.push(change);
+    }
+
     /// Where something is written or removed.
     #[cfg(test)]
     pub(super) fn keys(&self) -> Vec<Vec<u8>> {
@@ -493,7 +550,8 @@ impl Changes {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.states.is_empty() && self.event.is_none()
+        let nothing_shared = self.states.is_empty() && self.names.is_empty();
+        self.records.is_empty() && nothing_shared && self.event.is_none()
     }
 }
 

@@ -10,8 +10,8 @@ use crate::store::Header;
 use crate::store::body::{
     AccountBody, AccountKeyBody, AuditBody, AuditStateBody, Body, ClockBody, CodeBody,
     DeletionBody, ExecutionBody, FunctionBody, FunctionNameBody, FunctionsStateBody, InstanceBody,
-    KeyBody, NameBody, OwnerBody, OwnerBodyV1, SecretBody, StateBody, StateBodyV1, TokenBody,
-    ValueBody,
+    KeyBody, NameBody, NamesBody, OwnerBody, OwnerBodyV1, SecretBody, StateBody, StateBodyV1,
+    TokenBody, ValueBody,
 };
 use crate::store::error::StoreFailure;
 use minicbor::encode::{Encode, Write};
@@ -48,6 +48,7 @@ pub(super) enum Kind {
     Secret = 0x20,
     Value = 0x21,
     Name = 0x22,
+    Names = 0x23,
     Audit = 0x30,
     AuditState = 0x31,
     Function = 0x40,
@@ -75,6 +76,7 @@ impl Kind {
             Self::Secret => "secret",
             Self::Value => "value",
             Self::Name => "name",
+            Self::Names => "names",
             Self::Audit => "audit",
             Self::AuditState => "audit state",
             Self::Function => "function",
@@ -99,11 +101,12 @@ pub(super) fn slots_key() -> Vec<u8> {
 /// Whether what stands at this engine key can change whom a token admits: all but the kinds that say
 /// nothing of accounts and keys.
 pub(super) fn decides_access(key: &[u8]) -> bool {
-    const CONTENT: [Kind; 11] = [
+    const CONTENT: [Kind; 12] = [
         Kind::State,
         Kind::Secret,
         Kind::Value,
         Kind::Name,
+        Kind::Names,
         Kind::Audit,
         Kind::AuditState,
         Kind::Function,
@@ -114,6 +117,11 @@ pub(super) fn decides_access(key: &[u8]) -> bool {
     ];
     let kind = key.get(ID_BYTES);
     !kind.is_some_and(|kind| CONTENT.iter().any(|content| *content as u8 == *kind))
+}
+
+/// Whether what stands at this engine key says where names lead.
+pub(super) fn holds_names(key: &[u8]) -> bool {
+    key.get(ID_BYTES) == Some(&(Kind::Names as u8))
 }
 
 fn engine_key(account: AccountId, kind: Kind, rest: &[u8]) -> Vec<u8> {
@@ -245,6 +253,13 @@ impl Address<ValueBody> {
 impl Address<NameBody> {
     pub(super) fn name(account: AccountId, hash: &[u8; 32]) -> Self {
         Self::new(account, hash)
+    }
+}
+
+impl Address<NamesBody> {
+    /// The record of names with this number.
+    pub(super) fn names(account: AccountId, number: u64) -> Self {
+        Self::new(account, &number.to_be_bytes())
     }
 }
 
@@ -437,7 +452,7 @@ pub(super) fn opens_by_chance<B: Body>(rest: &[u8], record: &[u8]) -> bool {
 }
 
 /// Padmé: of the length's low bits only log log n show; at most 12 % more.
-fn padded_length(length: usize) -> usize {
+pub(super) fn padded_length(length: usize) -> usize {
     let length = length.max(RECORD_PADDED_BYTES_MIN);
     let exponent = length.ilog2();
     let kept = exponent.ilog2() + 1;
@@ -515,6 +530,28 @@ mod tests {
         let elsewhere = Address::name(AccountId::from_bytes([4; 18]), &hash);
         let damaged = StoreFailure::Damaged { kind: "name" };
         assert_eq!(open(&header, &key, &elsewhere, bytes).err(), Some(damaged));
+    }
+
+    /// What was sealed before names shared records: the same fields but the last one, as version 2.
+    #[test]
+    fn a_state_of_the_version_before_opens() {
+        let header = Header { store_id: StoreId([7; 16]) };
+        let key = AccountKey::from_record(KeyBytes::copied(&[2; 32]).unwrap());
+        let address = Address::state(AccountId::from_bytes([3; 18]));
+        let body = StateBody { secrets: 5, ..StateBody::new(Quotas::default()) };
+        let mut record = seal(&header, &key, &address, &body).unwrap();
+        assert_eq!((record[1], body.names), (3, None));
+        let salt = <[u8; 32]>::try_from(&record[2..34]).unwrap();
+        let context = address.context(&header, 3);
+        let mut plaintext = record[34..].to_vec();
+        let length = key.record_key(&salt, &context).open(&context, &mut plaintext).unwrap().len();
+        plaintext.truncate(length);
+        let context = address.context(&header, 2);
+        let tag = key.record_key(&salt, &context).seal(&context, &mut plaintext).unwrap();
+        record[1] = 2;
+        record.splice(34.., [&plaintext[..], tag.as_ref()].concat());
+        let opened = open(&header, &key, &address, record).unwrap();
+        assert_eq!((opened.secrets, opened.names), (5, None));
     }
 
     /// Whoever has the key seals as STORE.md says, or nothing opens: length, padding, echo, exact

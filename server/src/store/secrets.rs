@@ -7,13 +7,14 @@ use crate::model::{
     SecretPage, Timestamp, UseOnly, Version,
 };
 use crate::store::audit::note;
-use crate::store::body::{NameBody, SecretBody, StateBody, ValueBody, VersionBody, Versions};
+use crate::store::body::{SecretBody, StateBody, ValueBody, VersionBody, Versions};
 use crate::store::core::{Access, AccountKeys};
 use crate::store::engine::{Changes, Order, Snapshot};
 use crate::store::error::{
     CreateSecretError, DeleteSecretError, ReadError, RollbackSecretError, StoreFailure,
     UpdateSecretError,
 };
+use crate::store::names;
 use crate::store::record::{Address, Kind, id_at_end};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -29,16 +30,15 @@ fn find(
     Ok(body.filter(|body| scope.reaches(&body.name)))
 }
 
-/// The name index has to lead to a secret before it is changed or its value read: where it does
-/// not, its name may have been given away.
+/// Its name has to lead to a secret before it is changed or its value leaves: where it does not, the
+/// name may have been given away. Only the writer can tell.
 fn check_name(
     access: &Access<'_>,
     account: &AccountKeys,
     id: SecretId,
     body: &SecretBody,
 ) -> Result<(), StoreFailure> {
-    let index = access.get(account, &Address::name(account.id, &account.hash(&body.name)))?;
-    match index.name == body.name && index.secret == id {
+    match names::find(access, account, &body.name)? == Some(id) {
         true => Ok(()),
         false => Err(StoreFailure::Damaged { kind: Kind::Name.name() }),
     }
@@ -72,15 +72,13 @@ pub(super) fn named(
     name: &SecretName,
     now: Timestamp,
 ) -> Result<Option<(SecretId, SecretBody)>, StoreFailure> {
-    let damaged = StoreFailure::Damaged { kind: Kind::Name.name() };
-    let address = Address::name(account.id, &account.hash(name));
-    let Some(index) = access.find(account, &address)? else { return Ok(None) };
-    let body = access.get(account, &Address::secret(account.id, index.secret))?;
-    if index.name != *name || body.name != *name {
-        return Err(damaged);
+    let Some(id) = names::find(access, account, name)? else { return Ok(None) };
+    let body = access.get(account, &Address::secret(account.id, id))?;
+    if body.name != *name {
+        return Err(StoreFailure::Damaged { kind: Kind::Name.name() });
     }
     let current = body.expires_at.is_none_or(|end| now < end);
-    Ok(Some((index.secret, body)).filter(|_| current))
+    Ok(Some((id, body)).filter(|_| current))
 }
 
 /// Opens a value. Nobody has been told of it yet, so that it must not leave.
@@ -95,7 +93,6 @@ pub(super) fn value<R: Right>(
     if body.use_only.is_some() {
         return Err(ReadError::UseOnly);
     }
-    check_name(access, &account, id, &body)?;
     let version = version.unwrap_or(body.versions.newest().version);
     if !body.versions.has(version) {
         return Err(ReadError::NotFound);
@@ -104,8 +101,9 @@ pub(super) fn value<R: Right>(
     Ok(Revealed { id, name: body.name, version, value })
 }
 
-/// Records that a value leaves, if the secret still stands, and still has the version. A version's
-/// value never changes, nor whether it is use-only, so what was opened is what is recorded.
+/// Records that a value leaves, if the secret still stands, its name leads to it, and it still has the
+/// version. A version's value never changes, nor whether it is use-only, so what was opened is what is
+/// recorded.
 pub(super) fn reveal<R: Right>(
     access: &Access<'_>,
     changes: &mut Changes,
@@ -116,6 +114,7 @@ pub(super) fn reveal<R: Right>(
     let account = access.account_of(&act.by)?;
     let body = find_current(access, &account, act, id)?;
     let body = body.filter(|body| body.versions.has(version)).ok_or(ReadError::NotFound)?;
+    check_name(access, &account, id, &body)?;
     note(changes, act, Action::SecretReveal, object(id, body.name, Some(version)));
     Ok(())
 }
@@ -193,15 +192,10 @@ pub(super) fn create<R: Right>(
         return Err(CreateSecretError::OutsideScope);
     }
     let account = access.account_of(grant)?;
-    let hash = account.hash(&name);
-    let name_address = Address::name(account.id, &hash);
-    if let Some(taken) = access.find(&*account, &name_address)? {
-        return Err(match taken.name == name {
-            true => CreateSecretError::NameTaken,
-            false => StoreFailure::Damaged { kind: Kind::Name.name() }.into(),
-        });
-    }
     let mut state = access.state(&account)?;
+    if names::find_counted(access, &account, &state, &name)?.is_some() {
+        return Err(CreateSecretError::NameTaken);
+    }
     let (limits, bytes) = (&access.core.limits, value.bytes());
     state.count(Resource::Secrets, (1, 0), limits)?;
     state.count(Resource::ValueBytes, (bytes, 0), limits)?;
@@ -218,11 +212,10 @@ pub(super) fn create<R: Right>(
         use_only,
     };
     let version = body.versions.newest().version;
-    let index = NameBody { name: body.name.clone(), secret: id };
     access.put(changes, &*account, &Address::secret(account.id, id), &body)?;
     let value_address = Address::value(account.id, id, version);
     access.put(changes, &*account, &value_address, &ValueBody { value })?;
-    access.put(changes, &*account, &name_address, &index)?;
+    names::give(access, changes, &account, &mut state, (&body.name, id))?;
     changes.set_state(&account, state);
     note(changes, act, Action::SecretCreate, object(id, body.name.clone(), Some(version)));
     Ok(body.into_secret(id))
@@ -354,8 +347,7 @@ pub(super) fn delete<R: Right>(
     let dropped = drop_versions(access, changes, &account, id, body.versions.all())?;
     state.count(Resource::Secrets, (0, 1), &access.core.limits)?;
     state.count(Resource::ValueBytes, (0, dropped), &access.core.limits)?;
-    let hash = account.hash(&body.name);
-    changes.remove(Address::name(account.id, &hash).key().to_vec());
+    names::take(access, changes, &account, &mut state, &body.name)?;
     changes.remove(Address::secret(account.id, id).key().to_vec());
     changes.set_state(&account, state);
     note(changes, act, Action::SecretDelete, object(id, body.name, None));

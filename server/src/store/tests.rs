@@ -17,6 +17,7 @@ mod held;
 mod log;
 mod log_damage;
 mod model;
+mod names;
 mod quotas;
 mod race;
 mod raw;

@@ -113,7 +113,8 @@ fn put(
 ) -> Result<(), StoreFailure> {
     let StateBodyV1 { last_id, secrets, keys, lasting_admins } =
         access.get(account, &Address::state_v1(account.id))?;
-    let quotas = Quotas::default();
-    let state = StateBody { last_id, secrets, keys, lasting_admins, value_bytes, quotas, accounts };
+    let (quotas, names) = (Quotas::default(), None);
+    let state =
+        StateBody { last_id, secrets, keys, lasting_admins, value_bytes, quotas, accounts, names };
     access.put(changes, account, &Address::state(account.id), &state)
 }

@@ -11,6 +11,7 @@ use crate::store::body::ClockBody;
 use crate::store::core::{Access, Core};
 use crate::store::engine::{Batch, Changes, Commit, Engine, EngineError, Snapshot, View};
 use crate::store::error::StoreFailure;
+use crate::store::names::PendingNames;
 use crate::store::queue::{Company, Haste, Queue};
 use crate::store::record::{Address, SYSTEM};
 use crate::store::states::States;
@@ -37,6 +38,14 @@ type Answer = Box<dyn FnOnce() + Send>;
 struct Round {
     events: Pending,
     states: States,
+    names: PendingNames,
+}
+
+impl Round {
+    /// Records as the batch has them, after the writes so far.
+    fn access<'a>(&'a self, core: &'a Core, batch: &'a Batch<'_>) -> Access<'a> {
+        core.access_in(batch, (&self.states, &self.names))
+    }
 }
 
 /// What readers and the writer share.
@@ -137,20 +146,22 @@ impl Writer {
         E: From<StoreFailure> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |batch, core, Round { events, states }| {
+        let job: Job = Box::new(move |batch, core, round| {
             let mut changes = Changes::default();
-            let result = write(&core.access_in(batch, states), &mut changes);
+            let result = write(&round.access(core, batch), &mut changes);
             let is_empty = changes.is_empty();
             let makes_room = account == SYSTEM || changes.ends_something();
             let result = result.and_then(|done| {
                 // What the disk has no room for leaves no event, and what would leave one fails
                 // where the log has no room.
-                if !makes_room && !batch.has_room(&changes) {
+                let names = round.names.bytes_for(&changes.names);
+                if !makes_room && !batch.has_room(&changes, names) {
                     return Err(StoreFailure::DiskFull.into());
                 }
-                let event = changes.event.take();
-                event
-                    .map_or(Ok(()), |event| events.admit(&core.access_in(batch, states), event))?;
+                if let Some(event) = changes.event.take() {
+                    let access = core.access_in(batch, (&round.states, &round.names));
+                    round.events.admit(&access, event)?;
+                }
                 Ok(done)
             });
             let commit = match result.is_ok() && !is_empty {
@@ -158,7 +169,8 @@ impl Writer {
                 false => Commit::Nothing,
             };
             if commit == Commit::Yes {
-                states.change(std::mem::take(&mut changes.states));
+                round.states.change(std::mem::take(&mut changes.states));
+                round.names.change(std::mem::take(&mut changes.names));
                 batch.apply(&changes)?;
                 changes.sets_clock.into_iter().for_each(|time| core.clock.set(time));
             }
@@ -273,7 +285,7 @@ fn commit_batch(
     sweep: &mut Sweep,
 ) -> Result<(Vec<Answer>, Duration), EngineError> {
     let mut changed = Instant::now();
-    let (answers, writes, to_seal, commit) = engine.write(|batch| {
+    let (answers, writes, to_seal, moves, commit) = engine.write(|batch| {
         let before = batch.deletions();
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
@@ -284,8 +296,9 @@ fn commit_batch(
             writes += u64::from(commit == Commit::Yes);
         }
         let mut changes = Changes::default();
-        let (access, Round { events, states }) = (shared.core.access(&*batch), round);
+        let (access, Round { events, states, names }) = (shared.core.access(&*batch), round);
         states.put(&access, &mut changes).map_err(EngineError::Seal)?;
+        let moves = names.put(&access, &mut changes).map_err(EngineError::Seal)?;
         events.put(&access, &mut changes).map_err(EngineError::Seal)?;
         // With a commit that happens anyway.
         let to_seal = shared.core.clock.to_seal().filter(|_| writes > 0);
@@ -297,7 +310,7 @@ fn commit_batch(
         let swept = sweep.step(batch, &shared.core)?;
         let commit = if writes > 0 { Commit::Yes } else { swept };
         changed = Instant::now();
-        Ok(((answers, writes, to_seal, commit), commit))
+        Ok(((answers, writes, to_seal, moves, commit), commit))
     })?;
     let mut time = Duration::ZERO;
     if commit == Commit::Yes {
@@ -305,7 +318,10 @@ fn commit_batch(
         to_seal.into_iter().for_each(|sealed| shared.core.clock.note_sealed(sealed));
         let snapshot = engine.snapshot()?;
         // Readers see a write before its answer goes out, and no key of an account that is gone.
-        shared.core.forget_accounts(snapshot.deletions());
+        if shared.core.forget_accounts(snapshot.deletions()) {
+            shared.core.forget_places(&snapshot);
+        }
+        shared.core.places.follow(moves, snapshot.name_changes());
         shared.snapshot.store(Some(Arc::new(snapshot)));
         shared.commits.times.note(time);
         shared.commits.writes.note(writes);

@@ -303,9 +303,14 @@ fn records() {
         ((0x07, 1), map([(0, time.clone())])),
         ((0x08, 1), map([(0, time.clone())])),
         ((0x10, 1), map(counters.clone())),
-        ((0x10, 2), {
+        ((0x10, 3), {
             let quotas = map([(0, number(1_000)), (3, number(100_000))]);
-            map(counters.into_iter().chain([(4, number(9)), (5, quotas), (6, number(1))]))
+            map(counters.into_iter().chain([
+                (4, number(9)),
+                (5, quotas),
+                (6, number(1)),
+                (7, number(2)),
+            ]))
         }),
         ((0x11, 1), {
             let globs = [head(4, 2), text("db-*"), text("*")].concat();
@@ -322,6 +327,7 @@ fn records() {
         }),
         ((0x21, 1), map([(0, bytes(b"sesame"))])),
         ((0x22, 1), map([(0, name.clone()), (1, id.clone())])),
+        ((0x23, 1), map([(0, bytes(&[7; 2 * 34]))])),
         ((0x30, 1), {
             let choice = |number, fields| [head(4, 2), self::number(number), fields].concat();
             let actor = choice(1, map([(0, id.clone())]));

@@ -2,6 +2,7 @@
 
 use super::super::accounts as verbs;
 use super::super::engine::{Commit, View};
+use super::super::names::PendingNames;
 use super::super::record::{Address, SYSTEM};
 use super::super::states::States;
 use super::super::sweep::Sweep;
@@ -358,13 +359,17 @@ fn a_deletion_is_small_and_the_removal_takes_bounded_steps() {
         founding::found((disk.backend(), disk.space()), founding, LIMITS).unwrap();
     let write = |work: &dyn Fn(&Access<'_>, &mut Changes)| {
         let applied = engine.write(|batch| {
-            let (mut changes, states) = (Changes::default(), States::default());
-            work(&core.access_in(batch, &states), &mut changes);
+            let mut changes = Changes::default();
+            let (states, names) = (States::default(), PendingNames::default());
+            work(&core.access_in(batch, (&states, &names)), &mut changes);
             states.change(std::mem::take(&mut changes.states));
+            names.change(std::mem::take(&mut changes.names));
             states.put(&core.access(&*batch), &mut changes).unwrap();
-            Ok((batch.apply(&changes)?, Commit::Yes))
+            let moves = names.put(&core.access(&*batch), &mut changes).unwrap();
+            batch.apply(&changes)?;
+            Ok((moves, Commit::Yes))
         });
-        applied.unwrap();
+        core.places.follow(applied.unwrap(), engine.snapshot().unwrap().name_changes());
     };
     let stored = || records_of(&engine.snapshot().unwrap());
     let hash = core.hash(&claim.admin_token);

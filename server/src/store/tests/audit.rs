@@ -2,11 +2,12 @@
 
 use super::super::body::{
     AccountBody, AccountKeyBody, AuditBody, AuditStateBody, ClockBody, CodeBody, DeletionBody,
-    ExecutionBody, FunctionBody, FunctionNameBody, InstanceBody, KeyBody, NameBody, OwnerBody,
-    SecretBody, StateBody, TokenBody, ValueBody,
+    ExecutionBody, FunctionBody, FunctionNameBody, InstanceBody, KeyBody, OwnerBody, SecretBody,
+    StateBody, TokenBody, ValueBody,
 };
 use super::super::core::{Access, AccountKeys};
 use super::super::engine::{Order, Stored};
+use super::super::names;
 use super::super::record::{Address, DECOY, Kind, SYSTEM};
 use super::*;
 use crate::model::{AccountId, ID_BYTES};
@@ -82,7 +83,9 @@ pub(super) fn audit_all(store: &Store) -> Result<BTreeMap<AccountId, Contents>, 
             let keys = access.account(account).map_err(text)?;
             let own = audit_secrets(&access, &records, &keys)?;
             let versions: usize = own.values().map(|(.., values)| values.len()).sum();
-            expected += 2 * own.len() + versions;
+            let names =
+                [Kind::Name, Kind::Names].map(|kind| of_kind(&records, account, kind).count());
+            expected += own.len() + versions + names.iter().sum::<usize>();
             contents.insert(account, own);
             expected += audit_functions(&access, &records, &keys)?;
             audit_keys(&access, &records, &keys, &mut tokens)?;
@@ -230,10 +233,8 @@ fn audit_secrets(
         check(rest <= &state.last_id.0[..], "last id")?;
         let address = Address::secret(account.id, secret_id);
         let body: SecretBody = access.get(account, &address).map_err(text)?;
-        let hash = account.hash(&body.name);
-        let index: NameBody =
-            access.get(account, &Address::name(account.id, &hash)).map_err(text)?;
-        check(index.name == body.name && index.secret == secret_id, "name index")?;
+        let index = names::find(access, account, &body.name).map_err(text)?;
+        check(index == Some(secret_id), "name index")?;
         let mut values = BTreeMap::new();
         for info in body.versions.all() {
             let address = Address::value(account.id, secret_id, info.version);
@@ -250,5 +251,14 @@ fn audit_secrets(
         "value counter",
     )?;
     check(state.secrets == contents.len() as u64, "secret counter")?;
+    let mut names = 0;
+    for rest in of_kind(records, account.id, Kind::Names) {
+        let number = u64::from_be_bytes(rest.try_into().unwrap());
+        let address = Address::names(account.id, number);
+        names += access.get(account, &address).map_err(text)?.names.len();
+    }
+    check(state.names.unwrap_or_default() == names as u64, "name counter")?;
+    let alone = of_kind(records, account.id, Kind::Name).count();
+    check(names + alone == contents.len(), "a name too many or too few")?;
     Ok(contents)
 }

@@ -262,17 +262,19 @@ fn a_name_that_was_given_away_is_noticed() {
         let admin = runtime.block_on(store.authenticate(&claim.admin_token, at(3))).unwrap();
         (store, admin)
     };
+    // The names are as an earlier server wrote them, in records of their own, which are gone.
     let mut changes = Changes::default();
-    for (key, _) in own.iter().filter(|(key, _)| kind_of(key) == Kind::Name as u8) {
-        changes.remove(key.clone());
-    }
+    own.keys()
+        .filter(|key| kind_of(key) == Kind::Names as u8)
+        .for_each(|key| changes.remove(key.clone()));
+    super::names::set_names_in(&disk, &chip, claim.account, &mut changes);
     let (store, admin) = open_without(&changes);
     let page = Page { limit: 1, offset: 0, prefix: None };
     let first = store.list_secrets(&admin.grant().unwrap(), &page).unwrap().items.remove(0);
     let damaged = StoreFailure::Damaged { kind: "name" };
     let check = || {
-        let value = value_of(&store, &admin, first.id, None, 3);
-        assert_eq!(value.err().unwrap(), ReadError::Store(damaged.clone()));
+        let reveal = runtime.block_on(store.reveal(act(&admin, 3), first.id, None));
+        assert_eq!(reveal.err().unwrap(), ReadError::Store(damaged.clone()));
         let update = store.update_secret(act(&admin, 3), first.id, new_value("x"), None);
         let refused = runtime.block_on(update).unwrap_err();
         assert_eq!(refused, UpdateSecretError::Store(damaged.clone()));

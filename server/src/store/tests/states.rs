@@ -3,6 +3,7 @@
 use super::super::accounts;
 use super::super::core::Core;
 use super::super::engine::{Commit, Engine};
+use super::super::names::PendingNames;
 use super::super::record::{Address, SYSTEM};
 use super::super::states::States;
 use super::accounts::{await_waiting, hold_writer, owner_of};
@@ -73,7 +74,8 @@ fn a_batch_writes_no_state_of_an_account_that_it_deletes() {
     let (engine, core, claim) = founded();
     let written = engine.write(|batch| {
         let (mut changes, states) = (Changes::default(), States::default());
-        let access = core.access_in(batch, &states);
+        let names = PendingNames::default();
+        let access = core.access_in(batch, (&states, &names));
         let state = access.state(&access.account(claim.account).unwrap()).unwrap();
         accounts::delete(&access, &mut changes, &owner_of(&access), claim.account).unwrap();
         states.change(vec![(access.account(claim.account).unwrap(), state)]);
@@ -91,8 +93,8 @@ fn a_batch_writes_no_state_of_an_account_that_it_deletes() {
 fn a_key_that_does_not_open_any_more_fails_no_other_accounts_state() {
     let (engine, core, claim) = founded();
     let written = engine.write(|batch| {
-        let states = States::default();
-        let access = core.access_in(batch, &states);
+        let (states, names) = (States::default(), PendingNames::default());
+        let access = core.access_in(batch, (&states, &names));
         // The write's keys come from memory, as those of an account that is in use do ...
         let keys = access.account(claim.account).unwrap();
         let state = access.state(&keys).unwrap();

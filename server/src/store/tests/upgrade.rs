@@ -4,6 +4,7 @@ use super::super::body::{SecretBody, StateBody, StateBodyV1, VersionBody, Versio
 use super::super::record::{Address, Kind, SYSTEM, body_version};
 use super::audit::{audit, kind_of, records};
 use super::damage::with_records;
+use super::names;
 use super::*;
 use crate::model::{ID_BYTES, Id};
 
@@ -35,6 +36,7 @@ fn old_versions(versions: &Versions) -> Versions {
 /// Closes the store and puts in its place what the earlier server would have written.
 fn make_old(instance: &mut Instance, change: impl FnOnce(&mut Changes)) {
     let mut changes = Changes::default();
+    names::alone(instance, &mut changes);
     let store = instance.store.take().unwrap();
     let snapshot = store.writer.snapshot().unwrap();
     let access = store.writer.shared.core.access(&*snapshot);

@@ -2,7 +2,7 @@
 //! time that it takes tells nothing, as far as it is ours to decide.
 
 use super::super::core::Access;
-use super::super::engine::{EngineError, Stored, View};
+use super::super::engine::{EngineError, Stored, View, Visit};
 use super::*;
 use crate::model::Quotas;
 use std::cell::RefCell;
@@ -24,12 +24,20 @@ impl View for Noted<'_> {
         self.view.stored(prefix)
     }
 
+    fn visit(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        self.view.visit(prefix, visit)
+    }
+
     fn deletions(&self) -> u64 {
         self.view.deletions()
     }
 
     fn access_changes(&self) -> Option<u64> {
         self.view.access_changes()
+    }
+
+    fn name_changes(&self) -> u64 {
+        self.view.name_changes()
     }
 }
 
