@@ -1,5 +1,7 @@
 //! Secret bytes and randomness: wiped when dropped, never printed, compared in constant time.
 
+use std::cell::RefCell;
+
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -79,19 +81,54 @@ pub fn fill_random(buffer: &mut [u8]) -> Result<(), RandomError> {
     getrandom::fill(buffer).map_err(RandomError)
 }
 
-/// `N` random bytes for what is not secret (ids, salts).
+/// `N` random bytes for what is not secret (ids, salts): drawn from the system many at a time, since a
+/// write takes several, and each is given once.
 ///
 /// # Errors
 /// As [`fill_random`].
 pub fn random_array<const N: usize>() -> Result<[u8; N], RandomError> {
-    let mut bytes = [0; N];
-    fill_random(&mut bytes)?;
-    Ok(bytes)
+    const { assert!(N <= DRAWN_BYTES) };
+    DRAWN.with_borrow_mut(|drawn| {
+        if drawn.left < N {
+            drawn.left = 0;
+            fill_random(&mut drawn.bytes)?;
+            drawn.left = DRAWN_BYTES;
+        }
+        let (left, _) = drawn.bytes.split_at(drawn.left);
+        let (rest, given) = left.split_last_chunk().expect("at least N bytes are left");
+        drawn.left = rest.len();
+        Ok(*given)
+    })
+}
+
+const DRAWN_BYTES: usize = 1_024;
+
+thread_local! {
+    static DRAWN: RefCell<Drawn> =
+        const { RefCell::new(Drawn { bytes: [0; DRAWN_BYTES], left: 0 }) };
+}
+
+/// Random bytes, of which the first ones are left.
+struct Drawn {
+    bytes: [u8; DRAWN_BYTES],
+    left: usize,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_drawn_is_given_once() {
+        let mut given = std::collections::HashSet::new();
+        for _ in 0..1_000 {
+            assert!(given.insert(random_array::<32>().unwrap().to_vec()));
+            assert!(given.insert(random_array::<12>().unwrap().to_vec()));
+        }
+        // Nor in part: the pieces lie side by side.
+        let whole = random_array::<DRAWN_BYTES>().unwrap();
+        assert!(whole.chunks(12).all(|piece| given.insert(piece.to_vec())));
+    }
 
     #[test]
     fn no_core_file_is_written() {
