@@ -379,7 +379,10 @@ impl RequestId {
     /// An id for a request that came without one.
     #[must_use]
     pub fn generated(random: [u8; 12]) -> Self {
-        Self(format!("req_{}", BASE64URL_NOPAD.encode(&random)))
+        let mut text = String::with_capacity(4 + random.len() / 3 * 4);
+        text.push_str("req_");
+        BASE64URL_NOPAD.encode_append(&random, &mut text);
+        Self(text)
     }
 
     /// The text.

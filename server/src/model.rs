@@ -26,7 +26,6 @@ pub use functions::{
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 pub use use_only::{HeaderName, HostName, UseOnly};
@@ -48,6 +47,8 @@ impl Issue {
 /// Bytes of an id: 6 of creation time (big-endian milliseconds since 1970), 12 random.
 pub const ID_BYTES: usize = 18;
 const ID_TIME_BYTES: usize = 6;
+/// Of the longest prefix and the base64url part, which has no remainder.
+const ID_TEXT_BYTES_MAX: usize = 5 + ID_BYTES / 3 * 4;
 const ID_TIME_MAX: u64 = (1 << (8 * ID_TIME_BYTES)) - 1;
 
 /// What an id names; fixes its prefix.
@@ -127,9 +128,45 @@ impl<K: IdKind> Id<K> {
     }
 }
 
+/// An id's text, without an allocation: every answer and every line of the log has some.
+#[derive(Clone, Copy)]
+pub struct IdText {
+    bytes: [u8; ID_TEXT_BYTES_MAX],
+    length: usize,
+}
+
+impl IdText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).unwrap_or_default() // a prefix and base64url are ASCII
+    }
+
+    /// The text's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl<K: IdKind> Id<K> {
+    /// The prefix and base64url.
+    #[must_use]
+    pub fn text(&self) -> IdText {
+        const { assert!(K::PREFIX.len() + ID_BYTES / 3 * 4 <= ID_TEXT_BYTES_MAX) };
+        let mut text = IdText { bytes: [0; ID_TEXT_BYTES_MAX], length: 0 };
+        let (prefix, rest) = text.bytes.split_at_mut(K::PREFIX.len());
+        prefix.copy_from_slice(K::PREFIX.as_bytes());
+        let (encoded, _) = rest.split_at_mut(ID_BYTES / 3 * 4);
+        BASE64URL_NOPAD.encode_mut(&self.0, encoded);
+        text.length = K::PREFIX.len() + encoded.len();
+        text
+    }
+}
+
 impl<K: IdKind> fmt::Display for Id<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}{}", K::PREFIX, BASE64URL_NOPAD.encode(&self.0))
+        formatter.write_str(self.text().as_str())
     }
 }
 
@@ -144,12 +181,13 @@ impl<K: IdKind> std::str::FromStr for Id<K> {
 
     /// Exact and canonical: one text per id.
     fn from_str(text: &str) -> Result<Self, Issue> {
+        let mut bytes = [0; ID_BYTES];
         text.strip_prefix(K::PREFIX)
-            .and_then(|rest| BASE64URL_NOPAD.decode(rest.as_bytes()).ok())
-            .and_then(|bytes| bytes.try_into().ok())
+            .filter(|rest| BASE64URL_NOPAD.decode_len(rest.len()) == Ok(ID_BYTES))
+            .and_then(|rest| BASE64URL_NOPAD.decode_mut(rest.as_bytes(), &mut bytes).ok())
             .map_or_else(
                 || Issue::err(format!("must be an id that begins with {}", K::PREFIX)),
-                |bytes| Ok(Self::from_bytes(bytes)),
+                |_| Ok(Self::from_bytes(bytes)),
             )
     }
 }
@@ -231,29 +269,66 @@ impl Timestamp {
     }
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = i64::try_from(self.unix_seconds()).map_err(|_| fmt::Error)?;
-        let time = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| fmt::Error)?;
-        // Every answer has some: the library's way through a description takes a microsecond each.
+/// A time's text, without an allocation.
+#[derive(Clone, Copy)]
+pub struct TimeText([u8; 20]);
+
+impl TimeText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default() // digits and punctuation
+    }
+}
+
+impl Timestamp {
+    /// RFC 3339. Every answer has some: the library's way through a description takes a microsecond
+    /// each.
+    #[must_use]
+    pub fn text(self) -> TimeText {
+        let seconds = self.unix_seconds().min(LAST_SECOND);
+        let (days, seconds) = (seconds / 86_400, seconds % 86_400);
+        let (year, month, day) = civil(days);
         let mut text = *b"0000-00-00T00:00:00Z";
-        let year = u32::try_from(time.year()).map_err(|_| fmt::Error)?;
-        let two = |number: u8| (u32::from(number), 2);
         let parts = [
-            (0, (year, 4)),
-            (5, two(time.month().into())),
-            (8, two(time.day())),
-            (11, two(time.hour())),
-            (14, two(time.minute())),
-            (17, two(time.second())),
+            (0, year / 100),
+            (2, year % 100),
+            (5, month),
+            (8, day),
+            (11, seconds / 3_600),
+            (14, seconds / 60 % 60),
+            (17, seconds % 60),
         ];
-        for (start, (mut number, digits)) in parts {
-            for place in text.iter_mut().skip(start).take(digits).rev() {
-                *place = b'0' + u8::try_from(number % 10).map_err(|_| fmt::Error)?;
-                number /= 10;
+        for (start, number) in parts {
+            if let Some([tens, ones]) = text.get_mut(start..start + 2) {
+                (*tens, *ones) = (digit(number / 10), digit(number));
             }
         }
-        formatter.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        TimeText(text)
+    }
+}
+
+/// A number's last decimal digit.
+fn digit(number: u64) -> u8 {
+    u8::try_from(number % 10).map_or(b'0', |digit| b'0' + digit)
+}
+
+/// Year, month and day, so many days after 1970-01-01. Years are counted from March on, so that a
+/// leap day is the last of its year, and in eras of 400, which are all as long.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.text().as_str())
     }
 }
 
@@ -695,6 +770,7 @@ impl Overlap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use time::OffsetDateTime;
 
     #[test]
     fn ids_have_one_text() {
@@ -778,6 +854,12 @@ mod tests {
             let time = OffsetDateTime::from_unix_timestamp(seconds.cast_signed()).unwrap();
             let text = Timestamp::from_unix_millis(seconds * 1000).to_string();
             assert_eq!(text, time.format(RFC3339).unwrap());
+        }
+        let day_seconds = 86_400;
+        for day in 0..400 * 366 {
+            let time = OffsetDateTime::from_unix_timestamp(day * day_seconds).unwrap();
+            let text = Timestamp(time.unix_timestamp().unsigned_abs() * 1000).to_string();
+            assert_eq!(text[..10], time.date().to_string());
         }
         let end = Timestamp::from_unix_millis(u64::MAX);
         assert_eq!(end.plus_seconds(u64::MAX), end);
