@@ -53,7 +53,8 @@ use crate::evidence::EvidenceQueue;
 use crate::functions::Functions;
 use crate::functions::egress::Egress;
 use crate::limits;
-use crate::model::{AccountId, KeyId, Revision, Timestamp};
+use crate::log;
+use crate::model::{AccountId, Id, IdKind, IdText, KeyId, Revision, Timestamp};
 use crate::peer::Peer;
 use crate::phase::{Instance, Phase, Serving};
 use crate::store::{AuthError, StoreFailure};
@@ -105,7 +106,7 @@ pub struct Answer {
     content_type: &'static str,
     location: Option<String>,
     revision: Option<Revision>,
-    object: Option<String>,
+    object: Option<IdText>,
 }
 
 /// That something is done which leaves nothing to show.
@@ -289,8 +290,8 @@ impl Answer {
     }
 
     /// Names the object in the log.
-    fn about(mut self, object: impl ToString) -> Self {
-        self.object = Some(object.to_string());
+    fn about<K: IdKind>(mut self, object: Id<K>) -> Self {
+        self.object = Some(object.text());
         self
     }
 }
@@ -334,22 +335,23 @@ pub async fn answer(
         body.discard().await;
     }
     let (status, object) = match &outcome {
-        Ok(answer) => (answer.status, answer.object.as_deref()),
+        Ok(answer) => (answer.status, answer.object),
         Err(error) => (error.status(), None),
     };
     let time = started.elapsed();
     api.counters.note(exchange.place, request.method(), status, time);
-    tracing::info!(
-        request = exchange.origin.request.as_str(),
-        method = request::known_method(request.method()),
-        route = exchange.place.template(),
-        status = status.as_u16(),
-        code = outcome.as_ref().err().map(ApiError::code),
-        ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-        account = exchange.account.map(tracing::field::display),
-        key = exchange.key.map(tracing::field::display),
+    log::Call {
+        request: exchange.origin.request.as_str(),
+        method: request::known_method(request.method()),
+        route: exchange.place.template(),
+        status: status.as_u16(),
+        code: outcome.as_ref().err().map(ApiError::code),
+        ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        account: exchange.account,
+        key: exchange.key,
         object,
-    );
+    }
+    .log();
     let mut response = response(outcome, &exchange);
     // Where connections run out, each call makes room for whoever waits, the owner among them; and
     // where it was asked for an upgrade, the library would offer it.

@@ -1,15 +1,20 @@
 //! Logs: structured lines on stderr. Ids, codes and times only: never a name, a value, a key, a
 //! nonce, a query or a raw path.
 
+mod call;
+
 use std::cell::RefCell;
 use std::io::Write;
+use std::sync::OnceLock;
 use std::task::{Poll, Waker};
 
+pub use call::Call;
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How a line of the log is written; what it says is the same.
@@ -49,8 +54,9 @@ impl<'w> MakeWriter<'w> for Stderr {
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         // At a thread's very end there is nothing to gather in any more.
+        let write = |lines: &mut Vec<u8>| lines.extend_from_slice(line);
         let gathered =
-            GATHERED.try_with(|gathered| gathered.borrow_mut().add(line, self.waits, send));
+            GATHERED.try_with(|gathered| gathered.borrow_mut().add(self.waits, write, send));
         gathered.unwrap_or_else(|_| send(line));
         Ok(line.len())
     }
@@ -87,23 +93,22 @@ impl Gathered {
         Self { lines: Vec::new(), task: None }
     }
 
-    /// Takes a line in, or sends it after those that wait where it does not wait.
-    fn add(&mut self, line: &[u8], waits: bool, mut send: impl FnMut(&[u8])) {
-        if self.lines.len() + line.len() > WRITE_BYTES {
-            self.send(&mut send);
+    /// Takes in the line that `write` appends, or sends it after those that wait where it does not
+    /// wait.
+    fn add(&mut self, waits: bool, write: impl FnOnce(&mut Vec<u8>), mut send: impl FnMut(&[u8])) {
+        let mut before = self.lines.len();
+        write(&mut self.lines);
+        let line_bytes = self.lines.len() - before;
+        let stays = self.task.as_ref().filter(|_| waits && line_bytes <= WRITE_BYTES);
+        if before > 0 && (stays.is_none() || self.lines.len() > WRITE_BYTES) {
+            send(self.lines.get(..before).unwrap_or_default());
+            self.lines.drain(..before);
+            before = 0;
         }
-        let is_first = self.lines.is_empty();
-        match &self.task {
-            Some(task) if waits && line.len() <= WRITE_BYTES => {
-                self.lines.extend_from_slice(line);
-                if is_first {
-                    task.wake_by_ref();
-                }
-            }
-            _ => {
-                self.send(&mut send);
-                send(line);
-            }
+        match stays {
+            Some(task) if before == 0 => task.wake_by_ref(),
+            Some(_) => {}
+            None => self.send(&mut send),
         }
     }
 
@@ -139,23 +144,37 @@ pub async fn gather() {
     .await
 }
 
-/// Starts logging; the first call of the process counts. What libraries have to say is kept out,
-/// since they would repeat what peers sent, but for worker threads that die.
-pub fn start(format: Format) {
+/// How the lines of calls are written, once logging has started.
+static CALLS: OnceLock<Format> = OnceLock::new();
+
+/// Writes the lines of events.
+fn layer<S, W>(format: Format, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'l> LookupSpan<'l>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Stderr)
+        .with_writer(writer)
         .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false); // a closed stderr must not end the server
-    let lines = match format {
+    match format {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
-    };
+    }
+}
+
+/// Starts logging; the first call of the process counts. What libraries have to say is kept out,
+/// since they would repeat what peers sent, but for worker threads that die.
+pub fn start(format: Format) {
     let filter = Targets::new()
         .with_target("neo_secrets_server", LevelFilter::INFO)
         .with_target("actix_server", LevelFilter::ERROR);
+    let lines = tracing_subscriber::registry().with(layer(format, Stderr)).with(filter);
     // An error says that the process logs already.
-    let _already = tracing_subscriber::registry().with(lines).with(filter).try_init();
+    if lines.try_init().is_ok() {
+        let _is_first = CALLS.set(format);
+    }
 }
 
 #[cfg(test)]
@@ -166,12 +185,16 @@ mod tests {
         Gathered { lines: Vec::new(), task: Some(Waker::noop().clone()) }
     }
 
+    fn line(text: &str) -> impl FnOnce(&mut Vec<u8>) {
+        |lines| lines.extend_from_slice(text.as_bytes())
+    }
+
     #[test]
     fn lines_go_out_whole_in_their_order_and_in_writes_that_stay_together() {
         let (mut gathered, mut sent) = (gathered(), Vec::<Vec<u8>>::new());
         let lines: Vec<_> = (0..500).map(|n| format!("{n} {}\n", "x".repeat(n % 300))).collect();
-        for line in &lines {
-            gathered.add(line.as_bytes(), true, |bytes| sent.push(bytes.to_vec()));
+        for text in &lines {
+            gathered.add(true, line(text), |bytes| sent.push(bytes.to_vec()));
         }
         gathered.send(&mut |bytes: &[u8]| sent.push(bytes.to_vec()));
         assert!(sent.iter().all(|bytes| bytes.len() <= WRITE_BYTES && bytes.ends_with(b"\n")));
@@ -182,19 +205,19 @@ mod tests {
     #[test]
     fn a_warning_waits_for_nothing_and_overtakes_nothing() {
         let (mut gathered, mut sent) = (gathered(), Vec::new());
-        gathered.add(b"first\n", true, |bytes| sent.push(bytes.to_vec()));
+        gathered.add(true, line("first\n"), |bytes| sent.push(bytes.to_vec()));
         assert!(sent.is_empty());
-        gathered.add(b"warning\n", false, |bytes| sent.push(bytes.to_vec()));
+        gathered.add(false, line("warning\n"), |bytes| sent.push(bytes.to_vec()));
         assert_eq!(sent, [b"first\n".to_vec(), b"warning\n".to_vec()]);
-        let long = [b'x'; WRITE_BYTES + 1];
-        gathered.add(&long, true, |bytes| sent.push(bytes.to_vec()));
-        assert_eq!(sent.pop().unwrap(), long);
+        let long = "x".repeat(WRITE_BYTES + 1);
+        gathered.add(true, line(&long), |bytes| sent.push(bytes.to_vec()));
+        assert_eq!(sent.pop().unwrap(), long.into_bytes());
     }
 
     #[test]
     fn without_a_task_that_writes_nothing_waits() {
         let (mut gathered, mut sent) = (Gathered::new(), Vec::new());
-        gathered.add(b"line\n", true, |bytes| sent.push(bytes.to_vec()));
+        gathered.add(true, line("line\n"), |bytes| sent.push(bytes.to_vec()));
         assert_eq!(sent, [b"line\n".to_vec()]);
     }
 }

@@ -201,7 +201,7 @@ pub async fn reveal(mut call: Call<'_>) -> Result<Answer, ApiError> {
     let Revealed { id, name, version, value } = &revealed;
     let value = str::from_utf8(value.expose()).map_err(|_| ApiError::Internal)?;
     let body = Value { id: *id, name, version: *version, value };
-    Ok(Answer::confidential(StatusCode::OK, &body).about(id))
+    Ok(Answer::confidential(StatusCode::OK, &body).about(*id))
 }
 
 fn find(call: &Call<'_>, grant: &Grant<Read>) -> Result<Secret, ApiError> {
