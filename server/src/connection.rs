@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits;
@@ -83,7 +84,13 @@ pub struct Watched<T, G> {
     patience: Patience,
     calls_seen: u64,
     wait: Wait,
-    deadline: Pin<Box<Sleep>>,
+    /// When that ends.
+    deadline: Instant,
+    /// Rings at the deadline or before it: where it is put off, which each call does, the alarm is
+    /// only when it rings.
+    alarm: Pin<Box<Sleep>>,
+    /// Whom the alarm wakes.
+    woken: Option<Waker>,
     /// How far the library has been given the current request, and what came behind it.
     stage: Stage,
     behind: Vec<u8>,
@@ -102,7 +109,7 @@ enum Wait {
 impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
     /// Watches a connection that has had no call yet; the guard is dropped with it.
     pub fn new(io: T, guard: G, patience: Patience) -> Self {
-        let deadline = Box::pin(sleep(patience.between_calls));
+        let alarm = Box::pin(sleep(patience.between_calls));
         let (calls, wait) = (Rc::default(), Wait::Call);
         Watched {
             io,
@@ -111,7 +118,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
             patience,
             calls_seen: 0,
             wait,
-            deadline,
+            deadline: alarm.deadline(),
+            alarm,
+            woken: None,
             stage: Stage::start(),
             behind: Vec::new(),
             head_refused: None,
@@ -136,7 +145,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
             Wait::Head => self.patience.head,
             Wait::End => self.patience.end,
         };
-        self.deadline.as_mut().reset(Instant::now() + patience);
+        self.deadline = Instant::now() + patience;
+        if self.deadline < self.alarm.deadline() {
+            self.alarm.as_mut().reset(self.deadline);
+            self.woken = None;
+        }
     }
 
     /// Comes before all else: the library ends each of its turns with a flush, so this sees every
@@ -151,12 +164,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G> Watched<T, G> {
                 self.wait_for(Wait::Call);
             }
         }
-        while self.deadline.as_mut().poll(context).is_ready() {
-            match self.wait {
-                Wait::Call | Wait::Head => self.wait_for(Wait::End),
-                Wait::End => return Err(ErrorKind::TimedOut.into()),
-            }
+        let waker = context.waker();
+        let is_set = self.woken.as_ref().is_some_and(|woken| woken.will_wake(waker));
+        if is_set && !self.alarm.is_elapsed() {
+            return Ok(());
         }
+        // Without any, the alarm is not looked at, and the task is woken for that.
+        let has_budget = has_budget_remaining();
+        while self.alarm.as_mut().poll(context).is_ready() {
+            if Instant::now() >= self.deadline {
+                match self.wait {
+                    Wait::Call | Wait::Head => self.wait_for(Wait::End),
+                    Wait::End => return Err(ErrorKind::TimedOut.into()),
+                }
+            }
+            self.alarm.as_mut().reset(self.deadline);
+        }
+        self.woken = has_budget.then(|| waker.clone());
         Ok(())
     }
 
@@ -244,7 +268,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin, G: Unpin> AsyncRead for Watched<T, G> {
         let before = buffer.filled().len();
         ready!(this.poll_request(context, buffer))?;
         let is_waiting = this.wait == Wait::Call && !this.calls.running.get();
-        if is_waiting && this.calls_seen > 0 && buffer.filled().len() > before {
+        // Of a whole head the call begins at once.
+        let is_partial = this.stage != Stage::Whole;
+        if is_waiting && is_partial && this.calls_seen > 0 && buffer.filled().len() > before {
             this.wait_for(Wait::Head);
         }
         Poll::Ready(Ok(()))

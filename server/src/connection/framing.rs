@@ -137,6 +137,11 @@ impl Stage {
                     taken += 1;
                 }
                 Stage::Head(head) => {
+                    let text = head.take_text(rest);
+                    if text > 0 {
+                        taken += text;
+                        continue;
+                    }
                     taken += 1;
                     match head.after(byte) {
                         Ok(false) => {}
@@ -162,6 +167,18 @@ fn take(left: &mut u64, bytes: &[u8]) -> usize {
 }
 
 impl Head {
+    /// Takes what ends no line, as [`Head::after`] would byte by byte; says how much that is.
+    fn take_text(&mut self, bytes: &[u8]) -> usize {
+        let text = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+        let text = text.min(limits::HEAD_BYTES.saturating_sub(self.bytes));
+        if text > 0 {
+            self.bytes += text;
+            self.line_bytes += text;
+            self.is_after_cr = false;
+        }
+        text
+    }
+
     /// Takes a byte; says whether the head is whole.
     fn after(&mut self, byte: u8) -> Result<bool, Refused> {
         self.bytes += 1;
