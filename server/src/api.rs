@@ -34,14 +34,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_http::ConnectionType;
+use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse};
 use neo_secrets_attestation::binding::Exporter;
 use neo_secrets_attestation::config::{OwnerKey, Reveal, Seal};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::access::Caller;
@@ -49,6 +49,7 @@ use crate::admission::Admission;
 use crate::audit::Origin;
 use crate::config::Config;
 use crate::connection::Calls;
+use crate::decimal::Decimal;
 use crate::evidence::EvidenceQueue;
 use crate::functions::Functions;
 use crate::functions::egress::Egress;
@@ -70,6 +71,9 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
+/// Room for the JSON of most answers that are not lists.
+const JSON_BYTES: usize = 512;
+
 /// What all requests share.
 pub struct Api {
     instance: Arc<Instance>,
@@ -86,8 +90,6 @@ pub struct Api {
     connections_kept: u64,
     failures: Limiter<Peer>,
     counters: Counters,
-    /// For large bodies.
-    room: Arc<Semaphore>,
     /// The listener's places.
     pub admission: Arc<Admission>,
 }
@@ -153,7 +155,6 @@ impl Api {
             connections_kept: config.limits.connections - config.limits.connections / 8,
             failures: Limiter::new(per_minute, Duration::from_secs(60), limits::FAILURE_PEERS, now),
             counters: Counters::new(started),
-            room: body::room(),
             admission: Admission::new(config.limits.connections_per_address),
         }
     }
@@ -252,9 +253,15 @@ impl Connection {
 
 impl Answer {
     fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        let body =
-            serde_json::to_vec(body).expect("structs of strings and numbers always serialize");
-        Self::with_body(status, body.into())
+        Self::json_of(status, body, JSON_BYTES)
+    }
+
+    /// About so long.
+    fn json_of(status: StatusCode, body: &impl Serialize, bytes: usize) -> Self {
+        let mut json = Vec::with_capacity(bytes);
+        serde_json::to_writer(&mut json, body)
+            .expect("structs of strings and numbers always serialize");
+        Self::with_body(status, json.into())
     }
 
     /// One with a key or a value in it. The body is written once, into a buffer of its length, and
@@ -311,11 +318,11 @@ impl std::io::Write for Length {
 }
 
 /// Answers one request. No other code makes a response, but [`refusal`].
-pub async fn answer(
-    request: HttpRequest,
-    payload: web::Payload,
-    api: web::Data<Api>,
-) -> HttpResponse {
+pub async fn answer(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    // Borrowed: a count of its users would be one more line of memory that all reactors write.
+    let Some(api) = request.app_data::<web::Data<Api>>() else {
+        return HttpResponse::new(StatusCode::INTERNAL_SERVER_ERROR);
+    };
     let started = Instant::now();
     let framing = request::framing(request.headers());
     let connection = request.conn_data::<Connection>();
@@ -329,7 +336,7 @@ pub async fn answer(
         quota: None,
         now: api.now(),
     };
-    let mut body = Body::new(&request, payload, api.room.clone());
+    let mut body = Body::new(&request, framing, payload, &body::ROOM);
     let outcome = api.dispatch(&request, &mut body, &mut exchange).await;
     if outcome.is_err() {
         body.discard().await;
@@ -366,33 +373,35 @@ fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpRespo
     let request_id = exchange.origin.request.as_str();
     match outcome {
         Ok(Answer { status, body, content_type, location, revision, object: _ }) => {
-            let mut response = headed(status, content_type, exchange);
+            let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+            let headers = response.headers_mut();
+            add_headers(headers, content_type, exchange);
             if let Some(location) = location {
-                response.insert_header((header::LOCATION, location));
+                add(headers, header::LOCATION, location.as_bytes());
             }
             if let Some(revision) = revision {
-                response.insert_header((header::ETAG, request::entity_tag(revision)));
+                add(headers, header::ETAG, request::entity_tag(revision).as_bytes());
             }
-            response.body(body)
+            response
         }
         Err(error) => {
-            let mut response = headed(error.status(), "application/json", exchange);
+            let body = BoxBody::new(error.body(request_id));
+            let mut response = HttpResponse::with_body(error.status(), body);
+            let headers = response.headers_mut();
+            add_headers(headers, "application/json", exchange);
             match &error {
                 ApiError::MethodNotAllowed { allow } => {
-                    response.insert_header((header::ALLOW, allow.as_str()));
+                    add(headers, header::ALLOW, allow.as_bytes());
                 }
                 ApiError::RateLimited { retry_after_seconds } => {
-                    response.insert_header((header::RETRY_AFTER, *retry_after_seconds));
+                    let seconds = Decimal::new(*retry_after_seconds);
+                    add(headers, header::RETRY_AFTER, seconds.as_bytes());
                 }
-                ApiError::Busy => {
-                    response.insert_header((header::RETRY_AFTER, 1));
-                }
-                ApiError::Unauthorized => {
-                    response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
-                }
+                ApiError::Busy => add(headers, header::RETRY_AFTER, b"1"),
+                ApiError::Unauthorized => add(headers, header::WWW_AUTHENTICATE, b"Bearer"),
                 _ => {}
             }
-            response.body(error.body(request_id))
+            response
         }
     }
 }
@@ -426,22 +435,25 @@ pub fn refusal(line: &str, bare: &str) -> String {
 }
 
 /// The headers of every answer.
-fn headed(
-    status: StatusCode,
-    content_type: &'static str,
-    exchange: &Exchange,
-) -> HttpResponseBuilder {
-    let mut response = HttpResponse::build(status);
-    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
-    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    response.insert_header((REQUEST_ID, exchange.origin.request.as_str()));
+fn add_headers(headers: &mut HeaderMap, content_type: &'static str, exchange: &Exchange) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    add(headers, REQUEST_ID, exchange.origin.request.as_str().as_bytes());
     if let Some(Quota { limit, remaining, full_in }) = exchange.quota {
         let reset = exchange.now.unix_seconds().saturating_add(seconds_up(full_in));
-        response.insert_header((RATE_LIMIT, limit));
-        response.insert_header((RATE_REMAINING, remaining));
-        response.insert_header((RATE_RESET, reset));
+        for (name, number) in
+            [(RATE_LIMIT, limit), (RATE_REMAINING, remaining), (RATE_RESET, reset)]
+        {
+            add(headers, name, Decimal::new(number).as_bytes());
+        }
     }
-    response
+}
+
+/// Adds a header with a value that is one: visible ASCII characters.
+fn add(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
+        headers.insert(name, value);
+    }
 }
 
 fn rate_limited(retry_after: Duration) -> ApiError {

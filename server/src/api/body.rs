@@ -1,49 +1,58 @@
 //! Reading bodies: bounded, timed, and wiped.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::body::{BodyStream, MessageBody};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, Payload};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
 use super::json::{Object, RawObject};
 use super::request;
+use crate::connection::Framing;
 use crate::limits;
 
 /// A request's body; can be read once.
 pub struct Body {
     stream: BodyStream<Payload>,
-    declared_bytes: Option<u64>,
+    /// 0 where the head doesn't say.
+    declared_bytes: u64,
     is_json: bool,
     /// Whether the library would take what follows on the connection for more of it.
     is_endless: bool,
     is_over: bool,
     is_broken: bool,
-    room: Arc<Semaphore>,
-    taken: Option<OwnedSemaphorePermit>,
+    room: &'static Semaphore,
+    taken: Option<SemaphorePermit<'static>>,
 }
 
 /// Room for the large bodies of all requests, in bytes.
-pub fn room() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limits::LARGE_BODIES_BYTES))
-}
+pub static ROOM: Semaphore = Semaphore::const_new(limits::LARGE_BODIES_BYTES);
 
 impl Body {
-    /// The body of this request; a large one takes its place in the room until it is dropped.
-    pub fn new(request: &HttpRequest, payload: Payload, room: Arc<Semaphore>) -> Self {
-        let headers = request.headers();
+    /// The body of this request, framed like this; a large one takes its place in the room until it
+    /// is dropped.
+    pub fn new(
+        request: &HttpRequest,
+        framing: Framing,
+        payload: Payload,
+        room: &'static Semaphore,
+    ) -> Self {
         Body {
             stream: BodyStream::new(payload),
-            declared_bytes: request::declared_bytes(headers),
-            is_json: is_json(headers),
-            is_endless: request::takes_all_that_follows(request),
+            declared_bytes: match framing {
+                Framing::Length(bytes) => bytes,
+                Framing::Chunked => 0,
+            },
+            // Nobody asks of which kind nothing is.
+            is_json: framing != Framing::Length(0) && is_json(request.headers()),
+            is_endless: request::takes_all_that_follows(request, framing),
             is_over: false,
             is_broken: false,
             room,
@@ -92,7 +101,7 @@ impl Body {
     /// # Errors
     /// 413, 400
     pub async fn none(&mut self) -> Result<(), ApiError> {
-        if self.is_endless && self.declared_bytes.unwrap_or_default() == 0 {
+        if self.is_endless && self.declared_bytes == 0 {
             // The connection ends with the answer, since the library waits for more.
             return Ok(());
         }
@@ -152,6 +161,12 @@ impl Body {
             }
             Ok(bytes)
         };
+        let mut read_all = pin!(read_all);
+        // Most requests have no body, or theirs is there already: those need no timer.
+        let at_once = poll_fn(|context| Poll::Ready(read_all.as_mut().poll(context))).await;
+        if let Poll::Ready(read) = at_once {
+            return read;
+        }
         tokio::time::timeout(patience, read_all)
             .await
             .map_err(|_| ApiError::invalid("The body took too long to arrive."))?
@@ -160,7 +175,7 @@ impl Body {
     fn take_room(&mut self, bytes: usize) -> Result<(), ApiError> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let full = |_| ApiError::unavailable("Too many large bodies are on their way. Try again.");
-        let more = self.room.clone().try_acquire_many_owned(bytes).map_err(full)?;
+        let more = self.room.try_acquire_many(bytes).map_err(full)?;
         match &mut self.taken {
             Some(taken) => taken.merge(more),
             None => self.taken = Some(more),
@@ -179,7 +194,7 @@ impl Body {
     }
 
     fn declares_more_than(&self, bytes_max: usize) -> bool {
-        self.declared_bytes.is_some_and(|bytes| bytes > bytes_max as u64)
+        self.declared_bytes > bytes_max as u64
     }
 }
 
@@ -209,18 +224,23 @@ mod tests {
     use actix_web::FromRequest;
     use actix_web::test::TestRequest;
 
-    async fn body_of(payload: h1::Payload, room: &Arc<Semaphore>) -> Body {
+    /// Goes with the process.
+    fn room(bytes: usize) -> &'static Semaphore {
+        Box::leak(Box::new(Semaphore::new(bytes)))
+    }
+
+    async fn body_of(payload: h1::Payload, room: &'static Semaphore) -> Body {
         let request = TestRequest::default().to_http_request();
         let payload = Payload::from_request(&request, &mut payload.into()).await.unwrap();
-        Body::new(&request, payload, room.clone())
+        Body::new(&request, Framing::Chunked, payload, room)
     }
 
     #[tokio::test]
     async fn large_bodies_share_their_room_and_give_it_back() {
-        let room = Arc::new(Semaphore::new(100));
+        let room = room(100);
         let read = async |bytes: usize| {
             let (mut sender, payload) = h1::Payload::create(false);
-            let mut body = body_of(payload, &room).await;
+            let mut body = body_of(payload, room).await;
             // In two pieces: small first, then to its whole length.
             sender.feed_data("x".repeat(bytes.min(10)).into());
             sender.feed_data("x".repeat(bytes.saturating_sub(10)).into());
@@ -243,7 +263,7 @@ mod tests {
     async fn a_body_that_comes_too_slowly_or_too_large_is_not_waited_for() {
         let short = Duration::from_millis(20);
         let (mut sender, payload) = h1::Payload::create(false);
-        let mut body = body_of(payload, &room()).await;
+        let mut body = body_of(payload, &ROOM).await;
         sender.feed_data("{\"name\":".into());
         let late = ApiError::invalid("The body took too long to arrive.");
         assert_eq!(body.read_within(100, short).await.err(), Some(late));
@@ -252,7 +272,7 @@ mod tests {
         assert_eq!(large.err(), Some(ApiError::PayloadTooLarge));
         assert!(!body.is_broken());
         let (mut sender, payload) = h1::Payload::create(false);
-        let mut body = body_of(payload, &room()).await;
+        let mut body = body_of(payload, &ROOM).await;
         sender.set_error(actix_web::error::PayloadError::Incomplete(None));
         let ended = ApiError::invalid("The body ended before it was whole.");
         assert_eq!(body.read_within(100, limits::BODY_TIMEOUT).await.err(), Some(ended));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use neo_secrets_attestation::config::Reveal;
 
@@ -20,6 +20,7 @@ use super::{Api, store_failure};
 use crate::access::{Caller, Glob, Grant, OwnerCaller, Permission, Right, Scope, Token};
 use crate::audit::{Act, Origin, PeerAddress, RequestId};
 use crate::connection::Framing;
+use crate::decimal::Decimal;
 use crate::limits;
 use crate::model::{Revision, Timestamp};
 use crate::peer::Peer;
@@ -228,26 +229,26 @@ pub fn framing(headers: &HeaderMap) -> Framing {
 }
 
 /// The body's length, where the head says it.
-pub fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
+fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Whether the HTTP library takes all that follows on the connection for this request's body: it
 /// does so for another protocol, which this server has none of.
-pub fn takes_all_that_follows(request: &HttpRequest) -> bool {
+pub fn takes_all_that_follows(request: &HttpRequest, framing: Framing) -> bool {
     let headers = request.headers();
     let web_socket = headers
         .get_all(header::UPGRADE)
         .any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"));
-    let is_framed = headers.contains_key(header::TRANSFER_ENCODING);
-    request.method() == Method::CONNECT || (web_socket && !is_framed)
+    request.method() == Method::CONNECT || (web_socket && framing != Framing::Chunked)
 }
 
 /// The caller's request id, where it is one, else a new one.
 pub fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers.get(super::REQUEST_ID).map(|id| id.as_bytes()).unwrap_or_default();
-    let given = str::from_utf8(given).ok().filter(|id| id.len() <= limits::REQUEST_ID_BYTES);
+    let given = str::from_utf8(given).ok();
     given
+        .filter(|id| (1..=limits::REQUEST_ID_BYTES).contains(&id.len()))
         .and_then(|id| RequestId::parse(id.to_owned()).ok())
         .unwrap_or_else(|| DRAWN.with_borrow_mut(|drawn| RequestId::generated(drawn.next())))
 }
@@ -274,6 +275,8 @@ impl Drawn {
     }
 }
 
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// The token that a request presents, if it has the form of one.
 ///
 /// # Errors
@@ -283,7 +286,7 @@ pub fn presented_key(headers: &HeaderMap) -> Result<Option<Token>, ApiError> {
         let (scheme, key) = value.as_bytes().split_first_chunk::<7>()?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
     });
-    let plain = headers.get_all("x-api-key").map(|value| value.as_bytes().trim_ascii());
+    let plain = headers.get_all(API_KEY).map(|value| value.as_bytes().trim_ascii());
     let mut keys = bearer.chain(plain);
     let Some(key) = keys.next() else { return Ok(None) };
     if keys.any(|other| other != key) {
@@ -293,8 +296,8 @@ pub fn presented_key(headers: &HeaderMap) -> Result<Option<Token>, ApiError> {
 }
 
 /// The `ETag` of a revision.
-pub fn entity_tag(revision: Revision) -> String {
-    format!("\"{}\"", revision.0)
+pub fn entity_tag(revision: Revision) -> Decimal {
+    Decimal::quoted(revision.0)
 }
 
 /// The revision that `If-Match` asks for; `None` where any will do. A well-formed tag that is not
@@ -320,7 +323,7 @@ pub fn expected_revision(headers: &HeaderMap) -> Result<Option<Revision>, ApiErr
     let opaque = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
     let opaque = opaque.filter(|opaque| !opaque.contains('"')).ok_or_else(malformed)?;
     let revision = opaque.parse().map_or(Revision(0), Revision);
-    let ours = !weak && entity_tag(revision) == tag;
+    let ours = !weak && entity_tag(revision).as_bytes() == tag.as_bytes();
     Ok(Some(if ours { revision } else { Revision(0) }))
 }
 

@@ -87,6 +87,9 @@ struct Kept {
     created_by: KeyId,
 }
 
+/// Room for the JSON of one [`Item`] with a name as they are.
+const ITEM_BYTES: usize = 192;
+
 /// Parameters of [`list`].
 pub(super) const LIST: &[&str] = &["limit", "offset", "prefix", "detail"];
 /// Fields of [`create`].
@@ -137,7 +140,9 @@ pub async fn list(mut call: Call<'_>) -> Result<Answer, ApiError> {
         let secrets = page.items.iter().map(|secret| Metadata::of(secret, call.now)).collect();
         Answer::ok(&List { secrets, pagination })
     } else {
-        Answer::ok(&List { secrets: page.items.iter().map(Item::of).collect(), pagination })
+        let secrets: Vec<_> = page.items.iter().map(Item::of).collect();
+        let bytes = (1 + secrets.len()) * ITEM_BYTES;
+        Answer::json_of(StatusCode::OK, &List { secrets, pagination }, bytes)
     })
 }
 
