@@ -825,7 +825,13 @@ cbor_as! {
         decoder.decode::<QuotasBody>().map(Self::from)
     };
     Versions: |own| encode(&own.0), |decoder| {
-        let versions: Vec<VersionBody> = decoder.decode()?;
+        // Of indefinite length they were never written.
+        let count = decoder.array()?.ok_or_else(|| refused(()))?;
+        let count = usize::try_from(count).map_err(refused)?;
+        let mut versions = Vec::with_capacity(count.min(VERSIONS_KEPT_MAX));
+        for _ in 0..count {
+            versions.push(decoder.decode::<VersionBody>()?);
+        }
         let in_order = versions.is_sorted_by(|one, next| one.version < next.version);
         Some(versions).filter(|all| !all.is_empty() && in_order).map(Self).ok_or_else(|| refused(()))
     };
