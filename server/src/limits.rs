@@ -214,6 +214,11 @@ pub const EVIDENCE_GATHERING: Duration = Duration::from_millis(500);
 pub const TOKENS_CACHED: usize = 4_096;
 /// Accounts whose keys are kept in memory: under 250 bytes each.
 pub const ACCOUNT_KEYS_CACHED: usize = 4_096;
+/// Secrets that are kept as pages have shown them: 50 pages of 20.
+pub const OPENED_SECRETS: usize = 1_024;
+/// Of such a secret's sealed record, at most, so that all take some 5 MiB: most are 272 bytes, and
+/// one with more, by its many tags, is opened each time.
+pub const OPENED_RECORD_BYTES: usize = 2_048;
 
 // Functions. What their code may have and say is in the protocol's limits.
 

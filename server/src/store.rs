@@ -15,6 +15,7 @@ mod functions;
 mod header;
 mod held;
 mod names;
+mod opened;
 mod opening;
 mod places;
 mod queue;

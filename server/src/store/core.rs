@@ -16,6 +16,7 @@ use crate::store::body::{Body, ClockBody, ExecutionBody, InstanceBody, Opening, 
 use crate::store::engine::{Batch, Changes, EngineError, Stored, View, Visit};
 use crate::store::error::StoreFailure;
 use crate::store::names::PendingNames;
+use crate::store::opened::Opened;
 use crate::store::places::KnownPlaces;
 use crate::store::record::{self, Address, SYSTEM};
 use crate::store::states::States;
@@ -40,6 +41,7 @@ pub(super) struct Core {
     accounts: RwLock<Cache>,
     pub(super) admitted: Admitted,
     pub(super) places: KnownPlaces,
+    pub(super) opened: Opened,
 }
 
 /// Keys of accounts that have been used lately. All are of one state of the store as to which
@@ -109,6 +111,7 @@ impl Core {
             accounts: RwLock::default(),
             admitted: Admitted::default(),
             places: KnownPlaces::default(),
+            opened: Opened::default(),
         })
     }
 
@@ -161,15 +164,17 @@ impl Core {
         Access { core: self, view: batch, states: Some(states), names: Some(names) }
     }
 
-    /// Forgets every account's keys, unless no account was deleted since; before the commit with this
-    /// number of deletions is shown to readers.
-    /// Says whether some were.
+    /// Forgets every account's keys, and what its pages have shown, unless no account was deleted
+    /// since; before the commit with this number of deletions is shown to readers. Says whether some
+    /// were.
     pub(super) fn forget_accounts(&self, deletions: u64) -> bool {
         let mut cache = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         let some_are_gone = cache.deletions != deletions;
         if some_are_gone {
             *cache = Cache { deletions, keys: HashMap::new() };
         }
+        drop(cache);
+        self.opened.forget(deletions);
         some_are_gone
     }
 

@@ -9,7 +9,7 @@ use crate::model::{
 use crate::store::audit::note;
 use crate::store::body::{SecretBody, StateBody, ValueBody, VersionBody, Versions};
 use crate::store::core::{Access, AccountKeys};
-use crate::store::engine::{Changes, Order, Snapshot};
+use crate::store::engine::{Changes, Order, Snapshot, View};
 use crate::store::error::{
     CreateSecretError, DeleteSecretError, ReadError, RollbackSecretError, StoreFailure,
     UpdateSecretError,
@@ -139,7 +139,13 @@ pub(super) fn list<R: Right>(
         let prefix = page.prefix.as_ref().is_none_or(|prefix| secret.name.begins_with(prefix));
         prefix && grant.scope().reaches(&secret.name)
     };
-    let visit = |key: &[u8], bytes: &[u8]| match open_at(access, &account, key, bytes) {
+    // A walk through all would only push out what pages show.
+    let mut lately = (!opens_all).then(|| access.core.opened.page(&account, snapshot.deletions()));
+    let mut open = |key: &[u8], bytes: &[u8]| match &mut lately {
+        Some(lately) => lately.secret(key, bytes, || open_at(access, &account, key, bytes)),
+        None => open_at(access, &account, key, bytes),
+    };
+    let visit = |key: &[u8], bytes: &[u8]| match open(key, bytes) {
         Err(failure) => {
             outcome = Err(failure);
             ControlFlow::Break(())
@@ -160,6 +166,9 @@ pub(super) fn list<R: Right>(
     };
     let prefix = Address::<SecretBody>::prefix(account.id);
     snapshot.scan(&prefix, Order::NewestFirst, skipped_by_engine, visit)?;
+    if let Some(lately) = lately {
+        lately.keep();
+    }
     outcome?;
     if !opens_all {
         found.total = access.state(&account)?.secrets;

@@ -18,6 +18,7 @@ mod log;
 mod log_damage;
 mod model;
 mod names;
+mod pages;
 mod quotas;
 mod race;
 mod raw;
