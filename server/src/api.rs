@@ -64,7 +64,7 @@ use error::ApiError;
 use limiter::{Exceeded, Limiter, Quota};
 use metrics::{Counters, OpenConnection};
 use request::Call;
-use route::{Endpoint, Place};
+use route::{Endpoint, Keyed, Place};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -176,19 +176,6 @@ impl Api {
         match endpoint {
             Endpoint::Live => health::live(query, body).await,
             Endpoint::Ready => health::ready(&self.instance, query, body).await,
-            Endpoint::Attestation => attestation::evidence(self, request, query, body).await,
-            Endpoint::LastReport => endorsements::report(self, query, body).await,
-            Endpoint::KeepCertificates => {
-                endorsements::keep_chain(self, request, query, body).await
-            }
-            Endpoint::KeepCrl => endorsements::keep_crl(self, request, query, body).await,
-            Endpoint::Configuration => configuration::waiting(self, query, body).await,
-            Endpoint::AcceptConfiguration => {
-                configuration::accept(self, request, &exchange.origin, query, body).await
-            }
-            Endpoint::Clock => clock::show(self, query, body).await,
-            Endpoint::SetClock => clock::set(self, request, &exchange.origin, query, body).await,
-            Endpoint::Claim => claim::claim(self, request, query, body).await,
             Endpoint::Keyed(keyed) => {
                 let phase = self.instance.phase();
                 let Phase::Serving(serving) = &*phase else {
@@ -197,10 +184,43 @@ impl Api {
                 let caller = self.authenticate(request, serving, exchange).await?;
                 let (headers, ids) = (request.headers(), found.ids);
                 let (now, origin) = (exchange.now, &exchange.origin);
-                let call =
+                let mut call =
                     Call { api: self, serving, caller, origin, headers, query, body, ids, now };
-                keyed.call(call).await
+                // What others need while they wait is in a box of its own: reads are most calls, and
+                // theirs is in the future of every request, which is allocated each time.
+                match keyed {
+                    Keyed::ReadSecret => secrets::read(&mut call).await,
+                    _ => Box::pin(keyed.call(call)).await,
+                }
             }
+            _ => Box::pin(self.dispatch_boxed(endpoint, request, body, &exchange.origin)).await,
+        }
+    }
+
+    /// The other endpoints that need no key.
+    async fn dispatch_boxed(
+        &self,
+        endpoint: Endpoint,
+        request: &HttpRequest,
+        body: &mut Body,
+        origin: &Origin,
+    ) -> Result<Answer, ApiError> {
+        let query = request.query_string();
+        match endpoint {
+            Endpoint::Attestation => attestation::evidence(self, request, query, body).await,
+            Endpoint::LastReport => endorsements::report(self, query, body).await,
+            Endpoint::KeepCertificates => {
+                endorsements::keep_chain(self, request, query, body).await
+            }
+            Endpoint::KeepCrl => endorsements::keep_crl(self, request, query, body).await,
+            Endpoint::Configuration => configuration::waiting(self, query, body).await,
+            Endpoint::AcceptConfiguration => {
+                configuration::accept(self, request, origin, query, body).await
+            }
+            Endpoint::Clock => clock::show(self, query, body).await,
+            Endpoint::SetClock => clock::set(self, request, origin, query, body).await,
+            Endpoint::Claim => claim::claim(self, request, query, body).await,
+            Endpoint::Live | Endpoint::Ready | Endpoint::Keyed(_) => Err(ApiError::Internal),
         }
     }
 

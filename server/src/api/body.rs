@@ -44,6 +44,7 @@ impl Body {
         payload: Payload,
         room: &'static Semaphore,
     ) -> Self {
+        let is_endless = request::takes_all_that_follows(request, framing);
         Body {
             stream: BodyStream::new(payload),
             declared_bytes: match framing {
@@ -52,8 +53,8 @@ impl Body {
             },
             // Nobody asks of which kind nothing is.
             is_json: framing != Framing::Length(0) && is_json(request.headers()),
-            is_endless: request::takes_all_that_follows(request, framing),
-            is_over: false,
+            is_endless,
+            is_over: framing == Framing::Length(0) && !is_endless,
             is_broken: false,
             room,
             taken: None,
@@ -108,7 +109,11 @@ impl Body {
         if self.declares_more_than(limits::BODY_BYTES) {
             return Err(ApiError::PayloadTooLarge);
         }
-        self.read(0).await.map(drop).map_err(|error| match error {
+        if self.is_over {
+            return Ok(());
+        }
+        // In a box, as what few calls need: the future of every request has room for all of its own.
+        Box::pin(self.read(0)).await.map(drop).map_err(|error| match error {
             ApiError::PayloadTooLarge => ApiError::invalid("This call takes no body."),
             error => error,
         })
@@ -118,12 +123,12 @@ impl Body {
     /// verified, would have to close, and be reset, which costs some clients the answer. A body
     /// that goes on for too long even for this ends that way.
     pub async fn discard(&mut self) {
-        if self.is_endless {
+        if self.is_endless || self.is_over {
             return;
         }
         let drop_all = async { while let Some(Ok(_)) = self.next().await {} };
         // In time or not, it is over.
-        let _late = tokio::time::timeout(limits::DISCARD_TIMEOUT, drop_all).await;
+        let _late = Box::pin(tokio::time::timeout(limits::DISCARD_TIMEOUT, drop_all)).await;
     }
 
     /// The bytes, wiped when dropped: one of them may be a secret's value. Best effort, since the

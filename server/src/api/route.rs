@@ -102,11 +102,11 @@ pub enum Keyed {
 
 impl Keyed {
     /// Does it.
-    pub async fn call(self, call: Call<'_>) -> Result<Answer, ApiError> {
+    pub async fn call(self, mut call: Call<'_>) -> Result<Answer, ApiError> {
         match self {
             Keyed::ListSecrets => secrets::list(call).await,
             Keyed::CreateSecret => secrets::create(call).await,
-            Keyed::ReadSecret => secrets::read(call).await,
+            Keyed::ReadSecret => secrets::read(&mut call).await,
             Keyed::UpdateSecret => secrets::update(call).await,
             Keyed::DeleteSecret => secrets::delete(call).await,
             Keyed::ListVersions => secrets::versions(call).await,
@@ -292,16 +292,23 @@ pub struct Found<'p> {
 /// Finds a path. Paths and ids have one spelling: a percent-encoded one is another path.
 pub fn find(path: &str) -> Option<Found<'_>> {
     ROUTES.iter().enumerate().find_map(|(index, route)| {
-        // Most are told apart by this alone.
-        let (fixed, _) = route.template.split_at(route.fixed);
-        let ids = path.starts_with(fixed).then(|| ids_in(path, route.template))??;
+        let (fixed, pattern) = route.template.split_at(route.fixed);
+        // Most are told apart by one byte.
+        if path.as_bytes().get(route.fixed - 1) != fixed.as_bytes().last() {
+            return None;
+        }
+        let ids = ids_in(path.strip_prefix(fixed)?, pattern)?;
         Some(Found { place: Place(index), ids, methods: route.methods })
     })
 }
 
-fn ids_in<'p>(path: &'p str, template: &str) -> Option<[&'p str; 2]> {
-    let (mut parts, mut id, mut of_part) = (path.split('/'), "", "");
-    for expected in template.split('/') {
+/// The ids in what follows the fixed part of a path, if it is as the template has it.
+fn ids_in<'p>(rest: &'p str, pattern: &str) -> Option<[&'p str; 2]> {
+    if pattern.is_empty() {
+        return rest.is_empty().then_some(["", ""]);
+    }
+    let (mut parts, mut id, mut of_part) = (rest.split('/'), "", "");
+    for expected in pattern.split('/') {
         let part = parts.next()?;
         match expected {
             "{id}" if !part.is_empty() => id = part,

@@ -175,10 +175,10 @@ pub async fn create(mut call: Call<'_>) -> Result<Answer, ApiError> {
 }
 
 /// `GET /v1/secrets/{id}`
-pub async fn read(mut call: Call<'_>) -> Result<Answer, ApiError> {
+pub async fn read(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let grant = call.grant::<Read>()?;
     call.query(&[]).await?;
-    let secret = find(&call, &grant)?;
+    let secret = find(call, &grant)?;
     Ok(metadata(StatusCode::OK, &secret, call.now))
 }
 

@@ -1,9 +1,9 @@
-//! Calls on a store whose disk fails.
+//! Calls on a store whose disk fails, and what a call takes.
 
-use actix_web::App;
 use actix_web::dev::Service;
 use actix_web::http::Method;
 use actix_web::test::{self, TestRequest};
+use actix_web::{App, FromRequest};
 use serde_json::Value;
 
 use super::*;
@@ -22,6 +22,15 @@ witnesses = []
 quorum = 0
 owner_key = \"any\"
 ";
+
+/// Every request allocates its future.
+#[actix_web::test]
+async fn a_requests_future_is_small() {
+    let (request, mut payload) = TestRequest::default().to_http_parts();
+    let payload = web::Payload::from_request(&request, &mut payload).await.unwrap();
+    let bytes = size_of_val(&answer(request, payload));
+    assert!(bytes <= 1_536, "{bytes} bytes");
+}
 
 #[actix_web::test]
 async fn a_disk_that_fails_lets_no_value_out() {
