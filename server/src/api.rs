@@ -2,6 +2,7 @@
 //! log line.
 
 mod accounts;
+mod answer;
 mod attestation;
 mod audit;
 mod body;
@@ -34,31 +35,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_http::ConnectionType;
-use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::web::{self, Bytes};
+use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use neo_secrets_attestation::binding::Exporter;
 use neo_secrets_attestation::config::{OwnerKey, Reveal, Seal};
-use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::access::Caller;
 use crate::admission::Admission;
 use crate::audit::Origin;
 use crate::config::Config;
 use crate::connection::Calls;
-use crate::decimal::Decimal;
 use crate::evidence::EvidenceQueue;
 use crate::functions::Functions;
 use crate::functions::egress::Egress;
 use crate::limits;
 use crate::log;
-use crate::model::{AccountId, Id, IdKind, IdText, KeyId, Revision, Timestamp};
+use crate::model::{AccountId, KeyId, Timestamp};
 use crate::peer::Peer;
 use crate::phase::{Instance, Phase, Serving};
 use crate::store::{AuthError, StoreFailure};
+pub use answer::Answer;
 use body::Body;
 use error::ApiError;
 use limiter::{Exceeded, Limiter, Quota};
@@ -70,9 +68,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// Room for the JSON of most answers that are not lists.
-const JSON_BYTES: usize = 512;
 
 /// What all requests share.
 pub struct Api {
@@ -99,24 +94,6 @@ pub struct Connection {
     exporter: Option<Exporter>,
     calls: Rc<Calls>,
     _counted: OpenConnection,
-}
-
-/// A call that went well.
-pub struct Answer {
-    status: StatusCode,
-    body: Bytes,
-    content_type: &'static str,
-    location: Option<String>,
-    revision: Option<Revision>,
-    object: Option<IdText>,
-}
-
-/// That something is done which leaves nothing to show.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-struct Done {
-    success: bool,
-    message: &'static str,
 }
 
 /// What the log line and the headers of an answer say, known bit by bit.
@@ -271,72 +248,6 @@ impl Connection {
     }
 }
 
-impl Answer {
-    fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        Self::json_of(status, body, JSON_BYTES)
-    }
-
-    /// About so long.
-    fn json_of(status: StatusCode, body: &impl Serialize, bytes: usize) -> Self {
-        let mut json = Vec::with_capacity(bytes);
-        serde_json::to_writer(&mut json, body)
-            .expect("structs of strings and numbers always serialize");
-        Self::with_body(status, json.into())
-    }
-
-    /// One with a key or a value in it. The body is written once, into a buffer of its length, and
-    /// wiped when it has been handed to the connection.
-    fn confidential(status: StatusCode, body: &impl Serialize) -> Self {
-        let mut length = Length(0);
-        let mut bytes = Zeroizing::new(Vec::new());
-        let written = serde_json::to_writer(&mut length, body).and_then(|()| {
-            bytes.reserve_exact(length.0);
-            serde_json::to_writer(&mut *bytes, body)
-        });
-        written.expect("structs of strings and numbers always serialize");
-        Self::with_body(status, Bytes::from_owner(bytes))
-    }
-
-    fn with_body(status: StatusCode, body: Bytes) -> Self {
-        let content_type = "application/json";
-        Answer { status, body, content_type, location: None, revision: None, object: None }
-    }
-
-    fn ok(body: &impl Serialize) -> Self {
-        Self::json(StatusCode::OK, body)
-    }
-
-    /// For [`crate::benching`].
-    pub(crate) fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// Something is done that leaves nothing to show.
-    fn done(message: &'static str) -> Self {
-        Self::ok(&Done { success: true, message })
-    }
-
-    /// Names the object in the log.
-    fn about<K: IdKind>(mut self, object: Id<K>) -> Self {
-        self.object = Some(object.text());
-        self
-    }
-}
-
-/// Counts what is written.
-struct Length(usize);
-
-impl std::io::Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Answers one request. No other code makes a response, but [`refusal`].
 pub async fn answer(request: HttpRequest, payload: web::Payload) -> HttpResponse {
     // Borrowed: a count of its users would be one more line of memory that all reactors write.
@@ -379,7 +290,7 @@ pub async fn answer(request: HttpRequest, payload: web::Payload) -> HttpResponse
         object,
     }
     .log();
-    let mut response = response(outcome, &exchange);
+    let mut response = answer::response(outcome, &exchange);
     // Where connections run out, each call makes room for whoever waits, the owner among them; and
     // where it was asked for an upgrade, the library would offer it.
     let makes_room = metrics::open_connections() > api.connections_kept && !exchange.is_owner;
@@ -387,43 +298,6 @@ pub async fn answer(request: HttpRequest, payload: web::Payload) -> HttpResponse
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     response
-}
-
-fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -> HttpResponse {
-    let request_id = exchange.origin.request.as_str();
-    match outcome {
-        Ok(Answer { status, body, content_type, location, revision, object: _ }) => {
-            let mut response = HttpResponse::with_body(status, BoxBody::new(body));
-            let headers = response.headers_mut();
-            add_headers(headers, content_type, exchange);
-            if let Some(location) = location {
-                add(headers, header::LOCATION, location.as_bytes());
-            }
-            if let Some(revision) = revision {
-                add(headers, header::ETAG, request::entity_tag(revision).as_bytes());
-            }
-            response
-        }
-        Err(error) => {
-            let body = BoxBody::new(error.body(request_id));
-            let mut response = HttpResponse::with_body(error.status(), body);
-            let headers = response.headers_mut();
-            add_headers(headers, "application/json", exchange);
-            match &error {
-                ApiError::MethodNotAllowed { allow } => {
-                    add(headers, header::ALLOW, allow.as_bytes());
-                }
-                ApiError::RateLimited { retry_after_seconds } => {
-                    let seconds = Decimal::new(*retry_after_seconds);
-                    add(headers, header::RETRY_AFTER, seconds.as_bytes());
-                }
-                ApiError::Busy => add(headers, header::RETRY_AFTER, b"1"),
-                ApiError::Unauthorized => add(headers, header::WWW_AUTHENTICATE, b"Bearer"),
-                _ => {}
-            }
-            response
-        }
-    }
 }
 
 /// What is sent to a peer that sent no HTTP request, instead of the HTTP library's own answer, of
@@ -452,28 +326,6 @@ pub fn refusal(line: &str, bare: &str) -> String {
          {REQUEST_ID}: {request_id}\r\n{date}\r\n{body}",
         body.len()
     )
-}
-
-/// The headers of every answer.
-fn add_headers(headers: &mut HeaderMap, content_type: &'static str, exchange: &Exchange) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    add(headers, REQUEST_ID, exchange.origin.request.as_str().as_bytes());
-    if let Some(Quota { limit, remaining, full_in }) = exchange.quota {
-        let reset = exchange.now.unix_seconds().saturating_add(seconds_up(full_in));
-        for (name, number) in
-            [(RATE_LIMIT, limit), (RATE_REMAINING, remaining), (RATE_RESET, reset)]
-        {
-            add(headers, name, Decimal::new(number).as_bytes());
-        }
-    }
-}
-
-/// Adds a header with a value that is one: visible ASCII characters.
-fn add(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
-    if let Ok(value) = HeaderValue::from_bytes(value) {
-        headers.insert(name, value);
-    }
 }
 
 fn rate_limited(retry_after: Duration) -> ApiError {

@@ -11,11 +11,12 @@ use super::schemas::{
 };
 use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
+use crate::api::answer::Done;
 use crate::api::error::ApiError;
 use crate::api::route::{Endpoint, Keyed};
 use crate::api::{
-    Done, accounts, attestation, audit, claim, clock, configuration, endorsements, executions,
-    functions, health, invoke, keys, seal, secrets,
+    accounts, attestation, audit, claim, clock, configuration, endorsements, executions, functions,
+    health, invoke, keys, seal, secrets,
 };
 use crate::audit::Action;
 use crate::limits;
