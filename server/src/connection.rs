@@ -1,6 +1,6 @@
-//! One connection, between TLS and the HTTP library: what the library leaves open. It gives a time
-//! limit to the first head only, decodes ahead of the call that runs, and answers what is no HTTP
-//! request with a bare status.
+//! One connection, between TLS and the HTTP library: what the library leaves open, or does at a cost.
+//! It gives a time limit to the first head only, sets another timer after each call, decodes ahead of
+//! the call that runs, and answers what is no HTTP request with a bare status.
 
 mod framing;
 
@@ -70,7 +70,7 @@ pub struct Patience {
 impl Patience {
     /// A listener's.
     pub const LISTENER: Patience = Patience {
-        between_calls: limits::KEEP_ALIVE.saturating_add(limits::HEAD_TIMEOUT),
+        between_calls: limits::KEEP_ALIVE,
         head: limits::HEAD_TIMEOUT,
         end: limits::DISCONNECT_TIMEOUT,
     };

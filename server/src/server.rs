@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use actix_http::HttpService;
 use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive};
 use actix_service::{
     Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config,
 };
@@ -298,7 +298,7 @@ fn listen_on(
         let app = App::new().app_data(api.clone()).default_service(web::to(api::answer));
         let draining = draining.clone();
         let http = HttpService::build()
-            .keep_alive(limits::KEEP_ALIVE)
+            .keep_alive(KeepAlive::Os) // the connection's own alarm is not set anew for each call
             .client_request_timeout(limits::HEAD_TIMEOUT)
             .client_disconnect_timeout(limits::DISCONNECT_TIMEOUT)
             .graceful_shutdown_signal(move || {
