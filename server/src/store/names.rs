@@ -79,6 +79,10 @@ impl NameList {
         self.iter().find_map(|(own, id)| (own == hash).then_some(id))
     }
 
+    fn has_key(&self, key: u64) -> bool {
+        self.iter().any(|(own, _)| own.place_key() == key)
+    }
+
     fn add(&mut self, hash: NameHash, id: SecretId) {
         self.0.extend_from_slice(&hash.0);
         self.0.extend_from_slice(id.as_bytes());
@@ -193,9 +197,14 @@ fn stands(
     hash: NameHash,
 ) -> Result<Option<(u64, SecretId)>, StoreFailure> {
     let Some(number) = place(access, account, hash)? else { return Ok(None) };
-    let list = list(access, account, number)?;
-    // A reader's view may be older than what memory knows; and two names may have one key there.
-    Ok(list.and_then(|list| list.find(hash)).map(|id| (number, id)))
+    let list = list(access, account, number)?.unwrap_or_default();
+    // A reader's view may be older than what memory knows; the writer's never is, and what it doesn't
+    // find it may give away.
+    if access.names.is_some() && !list.has_key(hash.place_key()) {
+        return Err(DAMAGED);
+    }
+    // Two names may have one key in memory.
+    Ok(list.find(hash).map(|id| (number, id)))
 }
 
 /// The record in which a name would stand with others.
@@ -285,24 +294,20 @@ pub(super) fn read_ahead(access: &Access<'_>, account: AccountId) -> Result<(), 
     with_places(access, &keys, |_| ())
 }
 
-/// The places of all names that stand with others. There must be as many as the account's state says.
+/// The places of all names that stand with others. There must be as many as the account's state says;
+/// what is beyond that is not read.
 fn read_places(access: &Access<'_>, account: &AccountKeys) -> Result<Places, StoreFailure> {
+    let state = access.get(account, &Address::state(account.id))?;
+    let counted = usize::try_from(state.names.unwrap_or_default()).map_err(|_| DAMAGED)?;
     let (mut places, mut outcome) = (Places::default(), Ok(()));
-    access.visit(&Address::<NamesBody>::prefix(account.id), &mut |key, bytes| match add_places(
-        access,
-        account,
-        &mut places,
-        (key, bytes),
-    ) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(failure) => {
-            outcome = Err(failure);
-            ControlFlow::Break(())
+    access.visit(&Address::<NamesBody>::prefix(account.id), &mut |key, bytes| {
+        outcome = add_places(access, account, &mut places, (key, bytes));
+        match outcome.is_ok() && places.len() <= counted {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
         }
     })?;
     outcome?;
-    let state = access.get(account, &Address::state(account.id))?;
-    let counted = usize::try_from(state.names.unwrap_or_default()).map_err(|_| DAMAGED)?;
     if places.len() == counted { Ok(places) } else { Err(DAMAGED) }
 }
 

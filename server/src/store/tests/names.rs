@@ -1,7 +1,8 @@
 //! Names: in records of many, in records of their own, in memory, and where these disagree.
 
-use super::super::body::{NameBody, StateBody};
-use super::super::names;
+use super::super::body::{NameBody, NamesBody, StateBody};
+use super::super::core::AccountKeys;
+use super::super::names::{self, NameList};
 use super::super::places::Moves;
 use super::super::record::{Address, Kind};
 use super::accounts::{await_waiting, hold_writer};
@@ -55,20 +56,44 @@ pub(super) fn set_names_in(
 
 /// Has the first account's state changed behind all counters.
 fn set_names(instance: &Instance, names: Option<u64>) {
+    set_state(instance, move |state| state.names = names);
+}
+
+fn set_state(instance: &Instance, change: impl FnOnce(&mut StateBody) + Send + 'static) {
     let account = instance.claim.account;
     let set = move |access: &Access<'_>, changes: &mut Changes| -> Result<(), StoreFailure> {
         let keys = access.account(account)?;
-        let state = access.get(&*keys, &Address::state(account))?;
-        let state = StateBody { names, ..state };
+        let mut state = access.get(&*keys, &Address::state(account))?;
+        change(&mut state);
         access.put(changes, &*keys, &Address::state(account), &state)
     };
     instance.wait(instance.store().writer.submit(account, set)).unwrap();
+}
+
+impl Instance {
+    /// Closes the store, and opens it with these records.
+    fn replace(&mut self, changes: &Changes) {
+        drop(self.store.take());
+        self.disk = with_records(&self.disk, changes);
+        self.reopen();
+    }
 }
 
 /// How many secrets are listed.
 fn list(instance: &Instance) -> usize {
     let page = Page { limit: 100, offset: 0, prefix: None };
     instance.store().list_secrets(&instance.grant(), &page).unwrap().items.len()
+}
+
+fn with_access<T>(instance: &Instance, work: impl FnOnce(&Access<'_>, &AccountKeys) -> T) -> T {
+    let snapshot = instance.store().writer.snapshot().unwrap();
+    let access = instance.store().writer.shared.core.access(&*snapshot);
+    let keys = access.account(instance.claim.account).unwrap();
+    work(&access, &keys)
+}
+
+fn hash_of(instance: &Instance, name: &str) -> [u8; 32] {
+    with_access(instance, |_, keys| keys.hash(&super::name(name)))
 }
 
 fn forget(instance: &Instance) {
@@ -175,9 +200,7 @@ fn names_of_an_older_store_lead_on() {
     let mut changes = Changes::default();
     alone(&instance, &mut changes);
     set_names(&instance, None);
-    drop(instance.store.take());
-    instance.disk = with_records(&instance.disk, &changes);
-    instance.store = Some(open(&instance.disk, &instance.chip, LIMITS).unwrap());
+    instance.replace(&changes);
     assert_eq!(counts(&instance), (0, 2));
     audit(instance.store()).unwrap();
     assert_eq!(instance.create("a", "other").unwrap_err(), CreateSecretError::NameTaken);
@@ -199,18 +222,21 @@ fn names_of_an_older_store_lead_on() {
 /// Two names that memory can't tell apart: the second has a record of its own, and both lead on.
 #[test]
 fn a_name_whose_place_is_taken_stands_alone() {
-    let instance = Instance::new();
+    let mut instance = Instance::new();
     let one = instance.create("one", "1").unwrap().id;
-    let account = instance.claim.account;
-    let key_of = |name: &str| {
-        let snapshot = instance.store().writer.snapshot().unwrap();
-        let access = instance.store().writer.shared.core.access(&*snapshot);
-        let keys = access.account(account).unwrap();
-        u64::from_be_bytes(keys.hash(&super::name(name))[..8].try_into().unwrap())
-    };
-    // As if the first one's key were that of the second, too.
-    let taken = Moves { keys: [(key_of("two"), Some(0))].into(), last: None, counts: [].into() };
-    instance.store().writer.shared.core.places.follow(vec![(account, taken)], 1);
+    let (hash, number) = (hash_of(&instance, "two"), 0);
+    // As if there were another name whose hash begins like that of the second.
+    let other = [&hash[..8], &[0; 8], one.as_bytes()].concat();
+    let mut changes = Changes::default();
+    with_access(&instance, |access, keys| {
+        let address = Address::names(keys.id, number);
+        let mut names = access.get(keys, &address).unwrap().names.as_bytes().to_vec();
+        names.extend(other);
+        let names = NameList::parse(&names).unwrap();
+        access.put(&mut changes, keys, &address, &NamesBody { names }).unwrap();
+    });
+    set_state(&instance, |state| (state.names, state.secrets) = (Some(2), 2));
+    instance.replace(&changes);
     let two = instance.create("two", "2").unwrap().id;
     assert_eq!(counts(&instance), (1, 1));
     assert_eq!(instance.create("two", "other").unwrap_err(), CreateSecretError::NameTaken);
@@ -218,8 +244,28 @@ fn a_name_whose_place_is_taken_stands_alone() {
         assert_eq!(instance.value(id, None).unwrap(), text);
         instance.delete(id).unwrap();
     }
+    assert_eq!(counts(&instance), (1, 0), "the other is left");
+    instance.create("two", "2").unwrap();
+    assert_eq!(counts(&instance), (1, 1));
+}
+
+/// Where a name does not stand in the record that it should, it is not free.
+#[test]
+fn a_name_that_is_not_where_memory_has_it_is_damage() {
+    let instance = Instance::new();
+    let one = instance.create("one", "1").unwrap().id;
+    let key = u64::from_be_bytes(hash_of(&instance, "two")[..8].try_into().unwrap());
+    let places = &instance.store().writer.shared.core.places;
+    let damaged = StoreFailure::Damaged { kind: "names" };
+    // In a record without it, and in one that is not there.
+    for number in [0, 7] {
+        let moved = Moves { keys: [(key, Some(number))].into(), last: None, counts: [].into() };
+        places.follow(vec![(instance.claim.account, moved)], 1);
+        let refused = instance.create("two", "2").unwrap_err();
+        assert_eq!(refused, CreateSecretError::Store(damaged.clone()), "{number}");
+    }
+    instance.delete(one).unwrap();
     assert_eq!(counts(&instance), (0, 0));
-    audit(instance.store()).unwrap();
 }
 
 /// Beyond what memory is for, names have records of their own.
