@@ -164,7 +164,8 @@ pub const NAMES_PER_RECORD: usize = 64;
 pub const NAMES_IN_RECORDS: u64 = 1_048_576;
 /// Names that the writer reads the places of itself, in about half a millisecond.
 pub const NAMES_READ_AT_ONCE: u64 = 8_192;
-/// Names whose places are kept in memory, of all accounts together: 17 to 39 bytes each.
+/// Names whose places are kept in memory, of all accounts together: 17 to 39 bytes each, and up to
+/// twice that where many were given back.
 pub const NAMES_KNOWN: usize = 4 * 1_048_576;
 /// What an account counts for among these beside its names.
 pub const PLACES_WEIGHT: usize = 16;

@@ -207,7 +207,7 @@ pub(super) fn delete(
     changes.remove(Address::account(id).key().to_vec());
     let deletion = DeletionBody { deleted_at: act.now };
     access.put(changes, system, &Address::deletion(id), &deletion)?;
-    changes.deletes_account = true;
+    changes.deletes_account = Some(id);
     note(changes, act, Action::AccountDelete, object(id, body.name));
     Ok(())
 }

@@ -164,25 +164,15 @@ impl Core {
         Access { core: self, view: batch, states: Some(states), names: Some(names) }
     }
 
-    /// Forgets every account's keys, and what its pages have shown, unless no account was deleted
-    /// since; before the commit with this number of deletions is shown to readers. Says whether some
-    /// were.
-    pub(super) fn forget_accounts(&self, deletions: u64) -> bool {
+    /// Forgets every account's keys, and what their pages have shown, unless no account was deleted
+    /// since; before the commit with this number of deletions is shown to readers.
+    pub(super) fn forget_accounts(&self, deletions: u64) {
         let mut cache = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        let some_are_gone = cache.deletions != deletions;
-        if some_are_gone {
+        if cache.deletions != deletions {
             *cache = Cache { deletions, keys: HashMap::new() };
+            drop(cache);
+            self.opened.forget(deletions);
         }
-        drop(cache);
-        self.opened.forget(deletions);
-        some_are_gone
-    }
-
-    /// Forgets where the names of deleted accounts stand.
-    pub(super) fn forget_places(&self, view: &dyn View) {
-        let access = self.access(view);
-        self.places
-            .forget(|account| !access.exists(&Address::account_key(account)).unwrap_or_default());
     }
 
     pub(super) fn hash(&self, token: &Token) -> TokenHash {

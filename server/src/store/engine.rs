@@ -387,9 +387,15 @@ pub(super) struct Batch<'a> {
 struct OwnChanges {
     access: u64,
     names: u64,
+    deleted: Vec<AccountId>,
 }
 
 impl Batch<'_> {
+    /// The accounts that its writes have deleted.
+    pub(super) fn deleted(&self) -> &[AccountId] {
+        &self.own.deleted
+    }
+
     /// Whether the disk has room for these changes, which then is theirs; `names` is what records of
     /// names may take with them.
     pub(super) fn has_room(&mut self, changes: &Changes, names: u64) -> bool {
@@ -426,7 +432,8 @@ impl Batch<'_> {
             let removed = old.map_or(0, |old| old.value().len());
             self.use_of_room.removed += u64::try_from(removed).unwrap_or(0);
         }
-        self.deletions += u64::from(changes.deletes_account);
+        self.deletions += u64::from(changes.deletes_account.is_some());
+        self.own.deleted.extend(changes.deletes_account);
         Ok(())
     }
 
@@ -513,8 +520,8 @@ pub(super) struct Changes {
     pub(super) names: Vec<NameChange>,
     /// What the log of this account is to tell of it.
     pub(super) event: Option<(AccountId, Event)>,
-    /// Whether it deletes an account.
-    pub(super) deletes_account: bool,
+    /// The account that it deletes.
+    pub(super) deletes_account: Option<AccountId>,
     /// The time that the owner sets the clock to, sealed and in force with the rest.
     pub(super) sets_clock: Option<Timestamp>,
 }

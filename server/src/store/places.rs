@@ -61,6 +61,10 @@ impl Places {
                 None => self.numbers.remove(&key),
             };
         }
+        // What was given back leaves no memory held that nothing counts.
+        if self.numbers.capacity() / 4 > self.numbers.len() {
+            self.numbers.shrink_to(self.numbers.len().saturating_mul(2));
+        }
         self.last = last.unwrap_or(self.last);
         self.in_last = counts.get(&self.last).copied().unwrap_or(self.in_last);
     }
@@ -127,9 +131,23 @@ impl KnownPlaces {
         known.make_room(NAMES_KNOWN);
     }
 
-    /// Forgets those of accounts that are gone.
-    pub(super) fn forget(&self, mut is_gone: impl FnMut(AccountId) -> bool) {
-        self.write().retain(|account, _| !is_gone(account));
+    /// Forgets those of these accounts.
+    pub(super) fn forget(&self, accounts: &[AccountId]) {
+        if accounts.is_empty() {
+            return;
+        }
+        let mut known = self.write();
+        for account in accounts {
+            if let Some(places) = known.accounts.remove(account) {
+                known.weight = known.weight.saturating_sub(places.weight());
+                known.forgotten_at = known.changes;
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_all(&self) {
+        self.write().retain(|_, _| false);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -146,8 +164,8 @@ impl Known {
         self.uses.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Where there is more than this, forgets all but the latest used quarter of it, and at least keeps
-    /// the very latest.
+    /// Where there is more than this, keeps of the latest used what is three quarters of it, and at
+    /// least the very latest.
     fn make_room(&mut self, weight_max: usize) {
         if self.weight <= weight_max {
             return;
@@ -186,6 +204,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::crash::Dice;
 
     fn account(number: u8) -> AccountId {
         AccountId::from_bytes([number; 18])
@@ -216,7 +235,7 @@ mod tests {
         // What is known is newer than any view.
         known.keep(9, account(1), places(1));
         assert_eq!(place(&known, account(1), 7), Some(Some(3)));
-        known.forget(|_| true);
+        known.forget_all();
         known.keep(4, account(1), places(1));
         assert_eq!(place(&known, account(1), 7), None, "it changed with 5");
         // Of another account, too: nobody knows whether it was known before.
@@ -232,6 +251,84 @@ mod tests {
         assert_eq!(place(&known, account(2), 7), Some(None));
         known.follow(vec![(account(2), moved(0, None))], 7);
         assert_eq!(place(&known, account(2), 0), Some(None), "taken back");
+    }
+
+    /// Commits, evictions, and readers of snapshots of any age that keep what they have read, in any
+    /// order: what is known of an account is what the newest commit has that was followed.
+    #[test]
+    fn no_order_of_readers_and_commits_keeps_what_is_old() {
+        const ACCOUNTS: u8 = 3;
+        let of = |value: u64| {
+            let mut places = Places::default();
+            assert_eq!(places.put(0, value), None);
+            places
+        };
+        for seed in 1..200 {
+            let (mut dice, known) = (Dice::new(seed), KnownPlaces::default());
+            // What each commit has of each account; the last one may be on its way to readers.
+            let mut commits = vec![[0_u64; ACCOUNTS as usize]];
+            let (mut published, mut readers) = (0, Vec::new());
+            for step in 0..120 {
+                let index = dice.below(ACCOUNTS.into());
+                let own = account(u8::try_from(index).unwrap());
+                match dice.below(8) {
+                    // The writer reads what it changes, as long as that is not known.
+                    0 if published + 1 == commits.len() => {
+                        let changes = u64::try_from(published).unwrap();
+                        known.keep(changes, own, of(commits[published][index]));
+                        let mut next = commits[published];
+                        next[index] += 1;
+                        commits.push(next);
+                    }
+                    1..=2 if published + 1 < commits.len() => {
+                        let (old, new) = (commits[published], commits[published + 1]);
+                        let changed = (0..ACCOUNTS).filter(|index| {
+                            let index = usize::from(*index);
+                            old[index] != new[index]
+                        });
+                        let moves = changed
+                            .map(|index| (account(index), moved(0, Some(new[usize::from(index)]))));
+                        published += 1;
+                        known.follow(moves.collect(), u64::try_from(published).unwrap());
+                    }
+                    3..=4 => readers.push((published, index)),
+                    5 if !readers.is_empty() => {
+                        let (commit, index) = readers.swap_remove(dice.below(readers.len()));
+                        let changes = u64::try_from(commit).unwrap();
+                        let own = account(u8::try_from(index).unwrap());
+                        known.keep(changes, own, of(commits[commit][index]));
+                    }
+                    6 => known.forget(&[own]),
+                    7 if dice.below(4) == 0 => known.forget_all(),
+                    _ => {}
+                }
+                for index in 0..ACCOUNTS {
+                    let found = place(&known, account(index), 0);
+                    let newest = commits[published][usize::from(index)];
+                    let is_newest = found.is_none_or(|found| found == Some(newest));
+                    assert!(is_newest, "seed {seed}, step {step}: {found:?}, not {newest}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_given_back_holds_no_memory() {
+        let known = KnownPlaces::default();
+        known.keep(0, account(1), places(10_000));
+        known.keep(0, account(2), places(1));
+        let back = (1..10_000).map(|key| (key, None)).collect();
+        let moves = Moves { keys: back, last: None, counts: BTreeMap::new() };
+        known.follow(vec![(account(1), moves)], 1);
+        let room = |known: &KnownPlaces| {
+            known.look(account(1), &|places: &Places| places.numbers.capacity())
+        };
+        assert!(room(&known).unwrap() < 10, "{:?}", room(&known));
+        assert_eq!(place(&known, account(1), 0), Some(Some(0)));
+        assert_eq!(known.read().weight, 2 * (1 + PLACES_WEIGHT));
+        known.forget(&[account(1), account(3)]);
+        assert_eq!(known.read().weight, 1 + PLACES_WEIGHT);
+        assert_eq!(place(&known, account(1), 0), None);
     }
 
     #[test]

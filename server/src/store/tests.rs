@@ -5,7 +5,7 @@ mod accounts;
 mod audit;
 mod batches;
 mod clock;
-mod crash;
+pub(super) mod crash;
 mod damage;
 pub(crate) mod disk;
 mod execution_room;

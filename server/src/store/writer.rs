@@ -285,8 +285,7 @@ fn commit_batch(
     sweep: &mut Sweep,
 ) -> Result<(Vec<Answer>, Duration), EngineError> {
     let mut changed = Instant::now();
-    let (answers, writes, to_seal, moves, commit) = engine.write(|batch| {
-        let before = batch.deletions();
+    let (answers, writes, to_seal, moves, deleted, commit) = engine.write(|batch| {
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
         let mut round = Round::default();
@@ -306,11 +305,12 @@ fn commit_batch(
             put_time(&access, &mut changes, time)?;
         }
         batch.apply(&changes)?;
-        (before..batch.deletions()).for_each(|_| sweep.note_deletion());
+        let deleted = batch.deleted().to_vec();
+        deleted.iter().for_each(|_| sweep.note_deletion());
         let swept = sweep.step(batch, &shared.core)?;
         let commit = if writes > 0 { Commit::Yes } else { swept };
         changed = Instant::now();
-        Ok(((answers, writes, to_seal, moves, commit), commit))
+        Ok(((answers, writes, to_seal, moves, deleted, commit), commit))
     })?;
     let mut time = Duration::ZERO;
     if commit == Commit::Yes {
@@ -318,9 +318,8 @@ fn commit_batch(
         to_seal.into_iter().for_each(|sealed| shared.core.clock.note_sealed(sealed));
         let snapshot = engine.snapshot()?;
         // Readers see a write before its answer goes out, and no key of an account that is gone.
-        if shared.core.forget_accounts(snapshot.deletions()) {
-            shared.core.forget_places(&snapshot);
-        }
+        shared.core.forget_accounts(snapshot.deletions());
+        shared.core.places.forget(&deleted);
         shared.core.places.follow(moves, snapshot.name_changes());
         shared.snapshot.store(Some(Arc::new(snapshot)));
         shared.commits.times.note(time);

@@ -97,7 +97,7 @@ fn hash_of(instance: &Instance, name: &str) -> [u8; 32] {
 }
 
 fn forget(instance: &Instance) {
-    instance.store().writer.shared.core.places.forget(|_| true);
+    instance.store().writer.shared.core.places.forget_all();
 }
 
 #[test]
