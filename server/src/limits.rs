@@ -162,8 +162,12 @@ pub const NAMES_PER_RECORD: usize = 64;
 /// Names of one account that stand in records with others; those after them have one each. So many
 /// take under 40 MiB of memory, and some 60 ms to read.
 pub const NAMES_IN_RECORDS: u64 = 1_048_576;
-/// Names that the writer reads the places of itself, in about half a millisecond.
-pub const NAMES_READ_AT_ONCE: u64 = 8_192;
+/// Names that the writer reads the places of itself: in a tenth of a millisecond, or in a few where
+/// all others of their records were given back.
+pub const NAMES_READ_AT_ONCE: u64 = 1_024;
+/// Accounts whose many names are read at a time: each takes as much memory as it keeps, and half as
+/// much again.
+pub const NAMES_READERS: usize = 2;
 /// Names whose places are kept in memory, of all accounts together: 17 to 39 bytes each, and up to
 /// twice that where many were given back.
 pub const NAMES_KNOWN: usize = 4 * 1_048_576;

@@ -25,6 +25,7 @@ mod room;
 mod secrets;
 mod states;
 mod sweep;
+mod turns;
 mod upgrade;
 mod uses;
 mod writer;
@@ -286,7 +287,7 @@ impl Store {
         version: Option<Version>,
     ) -> Result<Revealed, ReadError> {
         let revealed = self.read(|access, _| secrets::value(access, &act, id, version))?;
-        self.know_names(act.by.account()).await;
+        self.know_names(act.by.account()).await?;
         let version = revealed.version;
         self.write(act, move |access, changes, act| {
             secrets::reveal(access, changes, act, id, version)
@@ -304,7 +305,7 @@ impl Store {
         act: Act<Grant<Write>>,
         new: NewSecret,
     ) -> Result<Secret, CreateSecretError> {
-        self.know_names(act.by.account()).await;
+        self.know_names(act.by.account()).await?;
         self.write(act, move |access, changes, act| secrets::create(access, changes, act, new))
             .await
     }
@@ -320,7 +321,7 @@ impl Store {
         change: Change,
         expected: Option<Revision>,
     ) -> Result<Secret, UpdateSecretError> {
-        self.know_names(act.by.account()).await;
+        self.know_names(act.by.account()).await?;
         self.write(act, move |access, changes, act| {
             secrets::update(access, changes, act, (id, change, expected))
         })
@@ -339,7 +340,7 @@ impl Store {
         version: Version,
         expected: Option<Revision>,
     ) -> Result<Secret, RollbackSecretError> {
-        self.know_names(act.by.account()).await;
+        self.know_names(act.by.account()).await?;
         self.write(act, move |access, changes, act| {
             secrets::rollback(access, changes, act, (id, version, expected))
         })
@@ -355,7 +356,7 @@ impl Store {
         act: Act<Grant<Admin>>,
         id: SecretId,
     ) -> Result<(), DeleteSecretError> {
-        self.know_names(act.by.account()).await;
+        self.know_names(act.by.account()).await?;
         self.write(act, move |access, changes, act| secrets::delete(access, changes, act, id)).await
     }
 
@@ -522,7 +523,7 @@ impl Store {
         name: &SecretName,
         told: Option<(SecretId, Version)>,
     ) -> Result<Revealed, FunctionReadError> {
-        self.know_names(act.by.grant().account()).await;
+        self.know_names(act.by.grant().account()).await?;
         let (revealed, is_told) = self.read(|access, _| {
             let revealed = executions::value(access, &act, name)?;
             let is_told = told == Some((revealed.id, revealed.version));
@@ -553,7 +554,7 @@ impl Store {
         act: Act<FunctionRun>,
         usage: SecretUse,
     ) -> Result<Revealed, FunctionUseError> {
-        self.know_names(act.by.grant().account()).await;
+        self.know_names(act.by.grant().account()).await?;
         let opened = self.read(|access, _| uses::value(access, &act, &usage))?;
         let used = (usage, opened.id, opened.version);
         let account = act.by.grant().account();
@@ -813,16 +814,24 @@ impl Store {
     }
 
     /// Has it known where the account's names stand, before the writer needs that. Where they are many,
-    /// they are read in a thread of their own: other accounts' writes do not wait meanwhile.
-    async fn know_names(&self, account: AccountId) {
-        let is_long = self.read(|access, _| names::is_long_to_read(access, account));
-        if is_long != Ok(true) {
-            return;
+    /// they are read in a thread of their own: other accounts' writes do not wait meanwhile, nor for
+    /// names that are damaged.
+    async fn know_names(&self, account: AccountId) -> Result<(), StoreFailure> {
+        let is_long = || self.read(|access, _| names::is_long_to_read(access, account)) == Ok(true);
+        if !is_long() {
+            return Ok(());
         }
-        let (shared, snapshot) = (Arc::clone(&self.writer.shared), self.writer.snapshot());
-        let read = move || names::read_ahead(&shared.core.access(&*snapshot?), account);
-        // Where it fails, so does what needs it, and says why.
-        let _ = tokio::task::spawn_blocking(read).await;
+        let turn = self.writer.shared.core.turns.take(account).await;
+        // Another may have read them meanwhile.
+        if !is_long() {
+            return Ok(());
+        }
+        let (shared, snapshot) = (Arc::clone(&self.writer.shared), self.writer.snapshot()?);
+        let read = move || {
+            let _turn = turn;
+            names::read_ahead(&shared.core.access(&*snapshot), account)
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(StoreFailure::Unavailable))
     }
 
     /// A write by a key, which has to stand when its turn comes.

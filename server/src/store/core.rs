@@ -20,6 +20,7 @@ use crate::store::opened::Opened;
 use crate::store::places::KnownPlaces;
 use crate::store::record::{self, Address, SYSTEM};
 use crate::store::states::States;
+use crate::store::turns::Turns;
 use crate::store::{Header, StoreLimits};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -42,6 +43,8 @@ pub(super) struct Core {
     pub(super) admitted: Admitted,
     pub(super) places: KnownPlaces,
     pub(super) opened: Opened,
+    /// At reading those that are many.
+    pub(super) turns: Turns,
 }
 
 /// Keys of accounts that have been used lately. All are of one state of the store as to which
@@ -112,6 +115,7 @@ impl Core {
             admitted: Admitted::default(),
             places: KnownPlaces::default(),
             opened: Opened::default(),
+            turns: Turns::default(),
         })
     }
 

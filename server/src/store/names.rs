@@ -288,9 +288,10 @@ pub(super) fn is_long_to_read(
     Ok(state.names.is_some_and(|names| names > NAMES_READ_AT_ONCE))
 }
 
-/// Reads an account's places into memory, where they are not there.
+/// Reads an account's places into memory, where they are not there. Where the account does not open,
+/// that is for others to say.
 pub(super) fn read_ahead(access: &Access<'_>, account: AccountId) -> Result<(), StoreFailure> {
-    let keys = access.account(account)?;
+    let Ok(keys) = access.account(account) else { return Ok(()) };
     with_places(access, &keys, |_| ())
 }
 

@@ -10,7 +10,7 @@ use super::audit::{audit, kind_of, records};
 use super::crash::Dice;
 use super::damage::with_records;
 use super::*;
-use crate::limits::{NAMES_IN_RECORDS, NAMES_PER_RECORD};
+use crate::limits::{NAMES_IN_RECORDS, NAMES_PER_RECORD, NAMES_READ_AT_ONCE};
 use std::collections::BTreeMap;
 
 /// How many records of many names there are, and how many of one.
@@ -348,4 +348,41 @@ fn places_that_are_read_ahead_are_those_of_the_store() {
     assert_eq!(instance.create("two", "other").unwrap_err(), CreateSecretError::NameTaken);
     instance.delete(one).unwrap();
     audit(instance.store()).unwrap();
+}
+
+/// Many names are read one turn after the other, and where they are damaged the writer does not hear
+/// of it: it is held all the while.
+#[test]
+fn the_writer_does_not_wait_for_many_names_that_are_damaged() {
+    let mut instance = Instance::new();
+    let one = instance.create("one", "1").unwrap().id;
+    set_names(&instance, Some(NAMES_READ_AT_ONCE + 1));
+    instance.reopen();
+    let store = instance.share();
+    let turn = instance.wait(store.writer.shared.core.turns.take(instance.claim.account));
+    let release = hold_writer(&store, &instance.runtime);
+    let mut create = Box::pin(store.create_secret(instance.act(1), new_secret("two", "2")));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(create.as_mut().poll(&mut context).is_pending(), "it has no turn");
+    assert_eq!(store.waiting_writes(), 0);
+    drop(turn);
+    let damaged = StoreFailure::Damaged { kind: "names" };
+    let refused = instance.wait(unheard(&store, create)).unwrap_err();
+    assert_eq!(refused, CreateSecretError::Store(damaged.clone()));
+    let delete = instance.wait(unheard(&store, store.delete_secret(instance.act(1), one)));
+    assert_eq!(delete.unwrap_err(), DeleteSecretError::Store(damaged));
+    drop(release);
+}
+
+/// What a call answers of which the writer has not heard.
+async fn unheard<T>(store: &Store, call: impl Future<Output = T>) -> T {
+    let heard = async {
+        while store.waiting_writes() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = call => answer,
+        () = heard => panic!("the writer heard of it"),
+    }
 }
