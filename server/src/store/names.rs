@@ -248,12 +248,15 @@ fn number_for_next(
     let last = names.last(account.id).unwrap_or(last);
     let count = match names.changed(account.id, last) {
         Some(count) => count,
-        None => list(access, account, last)?.map_or(0, |list| list.len()),
+        None => {
+            let count = list(access, account, last)?.map_or(0, |list| list.len());
+            // What was counted when the places were read has to be there still.
+            if count != counted {
+                return Err(DAMAGED);
+            }
+            count
+        }
     };
-    // What was counted when the places were read has to be there still.
-    if names.changed(account.id, last).is_none() && count != counted {
-        return Err(DAMAGED);
-    }
     Ok(if count < NAMES_PER_RECORD { Some(last) } else { last.checked_add(1) })
 }
 

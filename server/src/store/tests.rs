@@ -19,6 +19,7 @@ mod log_damage;
 mod model;
 mod names;
 mod pages;
+mod names_damage;
 mod quotas;
 mod race;
 mod raw;

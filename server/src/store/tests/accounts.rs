@@ -58,7 +58,7 @@ impl Instance {
     }
 }
 
-fn await_removal(store: &Store) {
+pub(super) fn await_removal(store: &Store) {
     while store.deleted_accounts() > 0 {
         std::thread::yield_now();
     }
@@ -225,6 +225,14 @@ impl Instance {
     /// Gives the store away, to be shared by tasks.
     pub(super) fn share(&mut self) -> Arc<Store> {
         Arc::new(self.store.take().unwrap())
+    }
+
+    /// The opposite of `share`, as soon as all tasks that have it are done.
+    pub(super) fn take_back(&mut self, store: Arc<Store>) {
+        while Arc::strong_count(&store) > 1 {
+            std::thread::yield_now();
+        }
+        self.store = Arc::into_inner(store);
     }
 }
 
@@ -614,7 +622,8 @@ fn a_failing_disk_ends_a_removal_and_the_next_opening_goes_on() {
         // The removal needs no caller; it fails by itself, unless it was done.
         let new = new_secret("later", "v");
         let _ = instance.runtime.block_on(store.create_secret(act(&instance.admin, 1), new));
-        drop(store);
+        instance.take_back(store);
+        drop(instance.store.take());
         instance.disk.repair();
         instance.store = Some(open(&instance.disk, &instance.chip, LIMITS).unwrap());
         instance.await_removal();

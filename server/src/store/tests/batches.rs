@@ -426,16 +426,6 @@ impl Batches {
     }
 }
 
-impl Instance {
-    /// The opposite of `share`, as soon as all tasks that have it are done.
-    fn take_back(&mut self, store: Arc<Store>) {
-        while Arc::strong_count(&store) > 1 {
-            std::thread::yield_now();
-        }
-        self.store = Arc::into_inner(store);
-    }
-}
-
 /// Leaves the disk so many bytes, and has the first account take those above the reserve.
 fn fill(instance: &Instance, bytes: usize, seed: u64) {
     instance.set_quota(Resource::ValueBytes, Field::Set(1 << 40));

@@ -59,7 +59,7 @@ fn the_writes_of_one_commit_count_as_if_each_had_its_own() {
 }
 
 /// A store without its writer.
-fn founded() -> (Engine, Core, ClaimAnswer) {
+pub(super) fn founded() -> (Engine, Core, ClaimAnswer) {
     let (disk, chip) = (Disk::default(), Chip::new(1));
     let account_name = label("first account");
     let sealer = &chip.sealer();
