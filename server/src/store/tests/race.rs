@@ -1,7 +1,9 @@
 //! Many callers at once.
 
+use super::super::names;
 use super::audit::audit;
 use super::*;
+use crate::model::AccountId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -291,4 +293,46 @@ fn rotating_and_revoking_at_once_leaves_an_admin_whose_token_is_known() {
         assert_eq!(outcomes.into_iter().flatten().count(), 1);
         audit(instance.store()).unwrap();
     }
+}
+
+/// Looks up names, and fills the memory of them from the newest commit, or from what it was a moment
+/// ago.
+fn look_and_fill(store: &Store, account: AccountId, forgets: bool) {
+    let snapshot = store.writer.snapshot().unwrap();
+    let access = store.writer.shared.core.access(&*snapshot);
+    if forgets {
+        store.writer.shared.core.places.forget_all();
+    }
+    let keys = access.account(account).unwrap();
+    for own in 2..6 {
+        let name = super::name(&format!("{own}-0"));
+        secrets::named(&access, &keys, &name, at(2)).unwrap();
+    }
+    std::thread::yield_now();
+    names::read_ahead(&access, account).unwrap();
+}
+
+/// Memory of names is forgotten, and filled from snapshots of any age, while names come and go.
+#[test]
+fn readers_that_fill_the_memory_of_names_mislead_no_writer() {
+    let mut instance = Instance::new();
+    let account = instance.claim.account;
+    instance.race(6, |store, caller, index| async move {
+        if index < 2 {
+            for round in 0..300 {
+                look_and_fill(&store, account, round % 3 == index);
+                tokio::task::yield_now().await;
+            }
+            return;
+        }
+        for round in 0..60 {
+            let name = format!("{index}-{}", round % 3 / 2);
+            let (new, again) = (new_secret(&name, "v"), new_secret(&name, "v"));
+            let made = store.create_secret(act(&caller, 1), new).await.unwrap();
+            let again = store.create_secret(act(&caller, 1), again).await;
+            assert_eq!(again, Err(CreateSecretError::NameTaken), "{name}");
+            store.delete_secret(act(&caller, 2), made.id).await.unwrap();
+        }
+    });
+    assert_eq!(audit(instance.store()).unwrap().len(), 0);
 }
