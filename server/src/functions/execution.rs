@@ -27,7 +27,7 @@ use crate::model::{
     Timestamp, Version,
 };
 use crate::phase::Serving;
-use crate::secret::{RandomError, random_array};
+use crate::secret::{RandomError, fill_random};
 use crate::store::{FunctionReadError, Invocable, StoreFailure};
 
 /// An invocation that was allowed.
@@ -153,7 +153,9 @@ impl Functions {
         let params_sha256 = hash(params.as_deref().map(RawValue::get).unwrap_or_default());
         let secrets = function.secrets.iter().map(|name| name.as_str().to_owned()).collect();
         let pair = |(name, value): (&String, &String)| (name.clone(), value.clone());
-        let random: [u8; 16] = random_array()?;
+        // Code must not guess another run's.
+        let mut random = [0; 16];
+        fill_random(&mut random)?;
         let reference = format!("neo-secret-ref:{}:", HEXLOWER.encode(&random));
         let hosts = function.egress.iter().cloned().collect();
         let rules = Rules::new(run.grant().account(), hosts, reference.clone());

@@ -168,14 +168,12 @@ impl Core {
         Access { core: self, view: batch, states: Some(states), names: Some(names) }
     }
 
-    /// Forgets every account's keys, and what their pages have shown, unless no account was deleted
-    /// since; before the commit with this number of deletions is shown to readers.
+    /// Forgets every account's keys, unless no account was deleted since; before the commit with this
+    /// number of deletions is shown to readers.
     pub(super) fn forget_accounts(&self, deletions: u64) {
         let mut cache = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         if cache.deletions != deletions {
             *cache = Cache { deletions, keys: HashMap::new() };
-            drop(cache);
-            self.opened.forget(deletions);
         }
     }
 

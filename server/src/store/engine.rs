@@ -8,7 +8,7 @@ use crate::store::body::StateBody;
 use crate::store::core::AccountKeys;
 use crate::store::error::StoreFailure;
 use crate::store::names::NameChange;
-use crate::store::record::{self, Address, TABLE, decides_access, holds_names};
+use crate::store::record::{self, Address, TABLE, decides_access, holds_names, holds_secret};
 use crate::store::room::{Gauge, Room, Space, UseOfRoom, record_bytes};
 use redb::{
     CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
@@ -118,6 +118,8 @@ pub(super) struct Engine {
     access_changes: Cell<u64>,
     /// Records of names which were written or removed since then.
     name_changes: Cell<u64>,
+    /// Secrets that were changed or removed, and accounts that were deleted, since then.
+    gone: Cell<u64>,
     /// Room on the disk; gone with the database.
     gauge: RefCell<Option<Gauge>>,
 }
@@ -131,18 +133,18 @@ impl Engine {
             builder.set_cache_size(ENGINE_CACHE_BYTES).set_check_integrity_on_open(true);
             let database = Some(builder.create_with_backend(backend)?);
             let gauge = RefCell::new(Some(Gauge::new(space)));
-            let (deletions, access_changes, name_changes) = Default::default();
-            Ok(Self { database, deletions, access_changes, name_changes, gauge })
+            let (deletions, access_changes, name_changes, gone) = Default::default();
+            Ok(Self { database, deletions, access_changes, name_changes, gone, gauge })
         })
     }
 
     /// What is committed now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, EngineError> {
         let (deletions, access_changes) = (self.deletions.get(), self.access_changes.get());
-        let name_changes = self.name_changes.get();
+        let (name_changes, gone) = (self.name_changes.get(), self.gone.get());
         guarded(|| {
             let table = self.database()?.begin_read()?.open_table(RECORDS)?;
-            Ok(Snapshot { table, deletions, access_changes, name_changes })
+            Ok(Snapshot { table, deletions, access_changes, name_changes, gone })
         })
     }
 
@@ -180,6 +182,7 @@ impl Engine {
                     self.deletions.set(deletions);
                     self.access_changes.update(|changes| changes + own.access);
                     self.name_changes.update(|changes| changes + own.names);
+                    self.gone.update(|gone| gone + own.gone.count());
                 }
                 Commit::Nothing => transaction.abort()?,
             }
@@ -274,6 +277,7 @@ pub(super) struct Snapshot {
     deletions: u64,
     access_changes: u64,
     name_changes: u64,
+    gone: u64,
 }
 
 /// The order of a scan.
@@ -284,6 +288,11 @@ pub(super) enum Order {
 }
 
 impl Snapshot {
+    /// How many secrets were changed or removed, and accounts deleted, since the file was opened.
+    pub(super) fn gone(&self) -> u64 {
+        self.gone
+    }
+
     /// Shows each record whose key begins with `prefix`, after the first `skipped`, until `visit`
     /// breaks.
     pub(super) fn scan(
@@ -387,13 +396,29 @@ pub(super) struct Batch<'a> {
 struct OwnChanges {
     access: u64,
     names: u64,
-    deleted: Vec<AccountId>,
+    gone: Gone,
+}
+
+/// What is not any more what it was.
+#[derive(Clone, Default)]
+pub(super) struct Gone {
+    /// Accounts that were deleted.
+    pub(super) accounts: Vec<AccountId>,
+    /// The engine keys of secrets that were changed or removed.
+    pub(super) secrets: Vec<Vec<u8>>,
+}
+
+impl Gone {
+    pub(super) fn count(&self) -> u64 {
+        let count = self.accounts.len().saturating_add(self.secrets.len());
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
 }
 
 impl Batch<'_> {
-    /// The accounts that its writes have deleted.
-    pub(super) fn deleted(&self) -> &[AccountId] {
-        &self.own.deleted
+    /// What its writes have changed, removed or deleted.
+    pub(super) fn gone(&self) -> &Gone {
+        &self.own.gone
     }
 
     /// Whether the disk has room for these changes, which then is theirs; `names` is what records of
@@ -429,11 +454,14 @@ impl Batch<'_> {
                 }
                 None => self.table.remove(key.as_slice())?,
             };
+            if old.is_some() && holds_secret(key) {
+                self.own.gone.secrets.push(key.clone());
+            }
             let removed = old.map_or(0, |old| old.value().len());
             self.use_of_room.removed += u64::try_from(removed).unwrap_or(0);
         }
         self.deletions += u64::from(changes.deletes_account.is_some());
-        self.own.deleted.extend(changes.deletes_account);
+        self.own.gone.accounts.extend(changes.deletes_account);
         Ok(())
     }
 

@@ -4,19 +4,21 @@
 use crate::limits::{OPENED_RECORD_BYTES, OPENED_SECRETS};
 use crate::model::Secret;
 use crate::store::core::AccountKeys;
+use crate::store::engine::Gone;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 /// What records opened as. Under one key and at one place, the same sealed bytes always open as the
 /// same: so who finds all of these the same has checked as much as who opens. What was changed or
-/// removed since has other bytes, or none, and nobody asks for it. All entries are of one state of
-/// the store as to which accounts there are, so that nothing of a deleted account stays.
+/// removed since has other bytes, or none, and nobody asks for it; the commit takes it from here, too,
+/// and no page of an older view puts it back.
 #[derive(Default)]
 pub(super) struct Opened(RwLock<State>);
 
 #[derive(Default)]
 struct State {
-    deletions: u64,
+    /// How many changes and removals of secrets, and deletions of accounts, the newest commit has seen.
+    changes: u64,
     /// By their engine keys: that is account, kind and id.
     entries: HashMap<Vec<u8>, Entry>,
 }
@@ -32,25 +34,39 @@ struct Entry {
 pub(super) struct Page<'o> {
     opened: &'o Opened,
     account: &'o Arc<AccountKeys>,
-    deletions: u64,
-    known: RwLockReadGuard<'o, State>,
+    changes: u64,
     new: Vec<(Vec<u8>, Entry)>,
 }
 
 impl Opened {
-    /// For a page of this account, by a view with so many deletions.
-    pub(super) fn page<'o>(&'o self, account: &'o Arc<AccountKeys>, deletions: u64) -> Page<'o> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Page { opened: self, account, deletions, known, new: Vec::new() }
+    /// For a page of this account, by a view that has seen so many changes.
+    pub(super) fn page<'o>(&'o self, account: &'o Arc<AccountKeys>, changes: u64) -> Page<'o> {
+        Page { opened: self, account, changes, new: Vec::new() }
     }
 
-    /// Forgets everything, unless no account was deleted since; before the commit with this number of
-    /// deletions is shown to readers.
-    pub(super) fn forget(&self, deletions: u64) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if state.deletions != deletions {
-            *state = State { deletions, entries: HashMap::new() };
+    /// Forgets what a commit has changed or removed, and everything where it has deleted an account:
+    /// before it, which has seen so many changes, is shown to readers.
+    pub(super) fn forget(&self, gone: &Gone, changes: u64) {
+        if gone.count() == 0 {
+            return;
         }
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        state.changes = changes;
+        let forgotten = match gone.accounts.is_empty() {
+            true => gone.secrets.iter().filter_map(|key| state.entries.remove_entry(key)).collect(),
+            false => std::mem::take(&mut state.entries),
+        };
+        // Freed when nobody waits for it any more.
+        drop(state);
+        drop(forgotten);
+    }
+}
+
+#[cfg(test)]
+impl Opened {
+    /// How many secrets it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.read().unwrap().entries.len()
     }
 }
 
@@ -63,35 +79,41 @@ impl Page<'_> {
         sealed: &[u8],
         open: impl FnOnce() -> Result<Secret, E>,
     ) -> Result<Secret, E> {
-        let is_current = self.known.deletions == self.deletions;
-        let entry = self.known.entries.get(key).filter(|_| is_current);
-        let entry = entry.filter(|entry| entry.sealed == sealed);
-        if let Some(entry) = entry.filter(|entry| entry.is_of(self.account)) {
-            return Ok(entry.secret.clone());
+        if let Some(secret) = self.known(key, sealed) {
+            return Ok(secret);
         }
         let secret = open()?;
-        if is_current && sealed.len() <= OPENED_RECORD_BYTES {
+        if sealed.len() <= OPENED_RECORD_BYTES {
             let (keys, sealed) = (Arc::downgrade(self.account), sealed.to_vec());
             self.new.push((key.to_vec(), Entry { keys, sealed, secret: secret.clone() }));
         }
         Ok(secret)
     }
 
+    /// Locks for one look only. The way to a page is as long as its offset, and opening takes what the
+    /// disk does; whoever keeps a page meanwhile is a reactor, and who forgets is the writer.
+    fn known(&self, key: &[u8], sealed: &[u8]) -> Option<Secret> {
+        let known = self.opened.0.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = known.entries.get(key)?;
+        (entry.sealed == sealed && entry.is_of(self.account)).then(|| entry.secret.clone())
+    }
+
     /// Keeps what was opened, for the next page.
     pub(super) fn keep(self) {
-        let Self { opened, account: _, deletions, known, new } = self;
-        drop(known);
+        let Self { opened, account: _, changes, new } = self;
         if new.is_empty() {
             return;
         }
         let mut state = opened.0.write().unwrap_or_else(PoisonError::into_inner);
-        if state.deletions != deletions {
+        if state.changes != changes {
             return;
         }
-        if state.entries.len() + new.len() > OPENED_SECRETS {
-            state.entries.clear();
-        }
+        let is_full = state.entries.len() + new.len() > OPENED_SECRETS;
+        let old = is_full.then(|| std::mem::take(&mut state.entries));
         state.entries.extend(new.into_iter().take(OPENED_SECRETS));
+        // Freed when nobody waits for it any more.
+        drop(state);
+        drop(old);
     }
 }
 
@@ -138,12 +160,12 @@ mod tests {
     /// it has this revision.
     fn shown(
         opened: &Opened,
-        (account, deletions): (&Arc<AccountKeys>, u64),
+        (account, changes): (&Arc<AccountKeys>, u64),
         key: &[u8],
         sealed: &[u8],
         revision: u64,
     ) -> (Revision, bool) {
-        let (mut page, mut was_opened) = (opened.page(account, deletions), false);
+        let (mut page, mut was_opened) = (opened.page(account, changes), false);
         let open = || {
             was_opened = true;
             Ok::<_, ()>(secret(revision))
@@ -181,24 +203,64 @@ mod tests {
         assert_eq!(shown(&opened, (&one, 0), b"key", b"sealed", 1), (Revision(1), true));
     }
 
+    fn account_gone() -> Gone {
+        Gone { accounts: vec![AccountId::from_bytes([9; 18])], secrets: Vec::new() }
+    }
+
+    #[test]
+    fn what_a_commit_changes_is_forgotten_and_not_put_back() {
+        let (opened, one) = (Opened::default(), account(1));
+        for key in [b"key", b"kez"] {
+            assert_eq!(shown(&opened, (&one, 0), key, b"sealed", 1), (Revision(1), true));
+        }
+        let mut late = opened.page(&one, 0);
+        late.secret(b"key", b"sealee", || Ok::<_, ()>(secret(2))).unwrap();
+        let gone = Gone { accounts: Vec::new(), secrets: vec![b"key".to_vec()] };
+        opened.forget(&gone, 1);
+        late.keep();
+        assert!(opened.0.read().unwrap().entries.keys().eq([b"kez"]));
+        // The view before it has it still, and opens it.
+        assert_eq!(shown(&opened, (&one, 0), b"key", b"sealed", 3), (Revision(3), true));
+        assert_eq!(shown(&opened, (&one, 1), b"kez", b"sealed", 4), (Revision(1), false));
+        opened.forget(&Gone::default(), 1);
+        assert!(opened.0.read().unwrap().entries.keys().eq([b"kez"]));
+    }
+
     #[test]
     fn an_accounts_deletion_forgets_all() {
         let (opened, one) = (Opened::default(), account(1));
         assert_eq!(shown(&opened, (&one, 0), b"key", b"sealed", 1), (Revision(1), true));
-        opened.forget(0);
+        opened.forget(&Gone::default(), 0);
         assert_eq!(shown(&opened, (&one, 0), b"key", b"sealed", 2), (Revision(1), false));
         let mut page = opened.page(&one, 0);
         page.secret(b"kez", b"sealed", || Ok::<_, ()>(secret(3))).unwrap();
         drop(page);
-        opened.forget(1);
+        opened.forget(&account_gone(), 1);
         assert!(opened.0.read().unwrap().entries.is_empty());
         // Views from before take nothing, and add nothing; later ones begin anew.
-        for deletions in [0, 0, 2] {
-            let old = shown(&opened, (&one, deletions), b"key", b"sealed", 4);
+        for changes in [0, 0, 2] {
+            let old = shown(&opened, (&one, changes), b"key", b"sealed", 4);
             assert_eq!(old, (Revision(4), true));
         }
         assert_eq!(shown(&opened, (&one, 1), b"key", b"sealed", 5), (Revision(5), true));
         assert_eq!(shown(&opened, (&one, 1), b"key", b"sealed", 6), (Revision(5), false));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_page() {
+        let (opened, one) = (Opened::default(), account(1));
+        let mut page = opened.page(&one, 0);
+        assert!(opened.0.try_write().is_ok(), "on its way");
+        let open = || {
+            assert!(opened.0.try_write().is_ok(), "while it opens");
+            // Another page is shown and kept, and an account is deleted.
+            assert_eq!(shown(&opened, (&one, 0), b"kez", b"sealed", 1), (Revision(1), true));
+            opened.forget(&account_gone(), 1);
+            Ok::<_, ()>(secret(2))
+        };
+        assert_eq!(page.secret(b"key", b"sealed", open).unwrap().revision, Revision(2));
+        page.keep();
+        assert!(opened.0.read().unwrap().entries.is_empty());
     }
 
     #[test]

@@ -119,6 +119,11 @@ pub(super) fn decides_access(key: &[u8]) -> bool {
     !kind.is_some_and(|kind| CONTENT.iter().any(|content| *content as u8 == *kind))
 }
 
+/// Whether what stands at this engine key is a secret's metadata.
+pub(super) fn holds_secret(key: &[u8]) -> bool {
+    key.get(ID_BYTES) == Some(&(Kind::Secret as u8))
+}
+
 /// Whether what stands at this engine key says where names lead.
 pub(super) fn holds_names(key: &[u8]) -> bool {
     key.get(ID_BYTES) == Some(&(Kind::Names as u8))

@@ -9,7 +9,7 @@ use crate::model::{
 use crate::store::audit::note;
 use crate::store::body::{SecretBody, StateBody, ValueBody, VersionBody, Versions};
 use crate::store::core::{Access, AccountKeys};
-use crate::store::engine::{Changes, Order, Snapshot, View};
+use crate::store::engine::{Changes, Order, Snapshot};
 use crate::store::error::{
     CreateSecretError, DeleteSecretError, ReadError, RollbackSecretError, StoreFailure,
     UpdateSecretError,
@@ -140,7 +140,7 @@ pub(super) fn list<R: Right>(
         prefix && grant.scope().reaches(&secret.name)
     };
     // A walk through all would only push out what pages show.
-    let mut lately = (!opens_all).then(|| access.core.opened.page(&account, snapshot.deletions()));
+    let mut lately = (!opens_all).then(|| access.core.opened.page(&account, snapshot.gone()));
     let mut open = |key: &[u8], bytes: &[u8]| match &mut lately {
         Some(lately) => lately.secret(key, bytes, || open_at(access, &account, key, bytes)),
         None => open_at(access, &account, key, bytes),

@@ -285,7 +285,7 @@ fn commit_batch(
     sweep: &mut Sweep,
 ) -> Result<(Vec<Answer>, Duration), EngineError> {
     let mut changed = Instant::now();
-    let (answers, writes, to_seal, moves, deleted, commit) = engine.write(|batch| {
+    let (answers, writes, to_seal, moves, gone, commit) = engine.write(|batch| {
         let mut answers = Vec::with_capacity(jobs.len());
         let mut writes = 0;
         let mut round = Round::default();
@@ -305,12 +305,11 @@ fn commit_batch(
             put_time(&access, &mut changes, time)?;
         }
         batch.apply(&changes)?;
-        let deleted = batch.deleted().to_vec();
-        deleted.iter().for_each(|_| sweep.note_deletion());
+        batch.gone().accounts.iter().for_each(|_| sweep.note_deletion());
         let swept = sweep.step(batch, &shared.core)?;
         let commit = if writes > 0 { Commit::Yes } else { swept };
         changed = Instant::now();
-        Ok(((answers, writes, to_seal, moves, deleted, commit), commit))
+        Ok(((answers, writes, to_seal, moves, batch.gone().clone(), commit), commit))
     })?;
     let mut time = Duration::ZERO;
     if commit == Commit::Yes {
@@ -319,7 +318,8 @@ fn commit_batch(
         let snapshot = engine.snapshot()?;
         // Readers see a write before its answer goes out, and no key of an account that is gone.
         shared.core.forget_accounts(snapshot.deletions());
-        shared.core.places.forget(&deleted);
+        shared.core.places.forget(&gone.accounts);
+        shared.core.opened.forget(&gone, snapshot.gone());
         shared.core.places.follow(moves, snapshot.name_changes());
         shared.snapshot.store(Some(Arc::new(snapshot)));
         shared.commits.times.note(time);

@@ -63,3 +63,21 @@ fn a_page_has_what_its_key_reaches() {
         assert_eq!((names, reached.total), (vec!["b"], 1));
     }
 }
+
+#[test]
+fn what_is_gone_is_not_kept_in_memory() {
+    let instance = Instance::new();
+    let ids = ["a", "b", "c"].map(|name| instance.create(name, "value").unwrap().id);
+    let kept = || instance.store().writer.shared.core.opened.len();
+    assert_eq!((instance.same_pages().len(), kept()), (3, 3));
+    instance.delete(ids[0]).unwrap();
+    assert_eq!(kept(), 2);
+    instance.update(ids[1], new_value("another")).unwrap();
+    assert_eq!(kept(), 1);
+    instance.create("d", "value").unwrap();
+    assert_eq!((instance.same_pages().len(), kept()), (3, 3));
+    let tenant = instance.tenant("tenant");
+    assert_eq!(kept(), 3, "what is new takes nothing's place");
+    instance.wait(instance.store().delete_account(instance.owner_act(), tenant.id)).unwrap();
+    assert_eq!(kept(), 0);
+}
