@@ -1,6 +1,5 @@
 //! What a request's headers say.
 
-use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -25,7 +24,7 @@ use crate::limits;
 use crate::model::{Revision, Timestamp};
 use crate::peer::Peer;
 use crate::phase::Serving;
-use crate::secret;
+use crate::secret::random_array;
 use crate::store::{Store, StoreFailure};
 
 /// A call that has authenticated.
@@ -250,29 +249,8 @@ pub fn request_id(headers: &HeaderMap) -> RequestId {
     given
         .filter(|id| (1..=limits::REQUEST_ID_BYTES).contains(&id.len()))
         .and_then(|id| RequestId::parse(id.to_owned()).ok())
-        .unwrap_or_else(|| DRAWN.with_borrow_mut(|drawn| RequestId::generated(drawn.next())))
-}
-
-thread_local! {
-    static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn { bytes: [[0; 12]; 64], left: 0 }) };
-}
-
-/// Random bytes of ids, which are no secrets, drawn for many requests by one call of the system.
-struct Drawn {
-    bytes: [[u8; 12]; 64],
-    left: usize,
-}
-
-impl Drawn {
-    fn next(&mut self) -> [u8; 12] {
-        if self.left == 0 {
-            // Without randomness a request still is answered; its id only finds it in the log.
-            let _ = secret::fill_random(self.bytes.as_flattened_mut());
-            self.left = self.bytes.len();
-        }
-        self.left -= 1;
-        self.bytes.get(self.left).copied().unwrap_or_default()
-    }
+        // Without randomness a request still is answered; its id only finds it in the log.
+        .unwrap_or_else(|| RequestId::generated(random_array().unwrap_or_default()))
 }
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
