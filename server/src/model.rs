@@ -26,6 +26,7 @@ pub use functions::{
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 pub use use_only::{HeaderName, HostName, UseOnly};
@@ -286,18 +287,21 @@ impl Timestamp {
     /// each.
     #[must_use]
     pub fn text(self) -> TimeText {
-        let seconds = self.unix_seconds().min(LAST_SECOND);
-        let (days, seconds) = (seconds / 86_400, seconds % 86_400);
-        let (year, month, day) = civil(days);
+        let seconds = i64::try_from(self.unix_seconds()).unwrap_or_default();
+        // Every number of seconds up to the last one is a time.
+        let time =
+            OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let century = u8::try_from(time.year() / 100).unwrap_or_default();
+        let year = u8::try_from(time.year() % 100).unwrap_or_default();
         let mut text = *b"0000-00-00T00:00:00Z";
         let parts = [
-            (0, year / 100),
-            (2, year % 100),
-            (5, month),
-            (8, day),
-            (11, seconds / 3_600),
-            (14, seconds / 60 % 60),
-            (17, seconds % 60),
+            (0, century),
+            (2, year),
+            (5, time.month().into()),
+            (8, time.day()),
+            (11, time.hour()),
+            (14, time.minute()),
+            (17, time.second()),
         ];
         for (start, number) in parts {
             if let Some([tens, ones]) = text.get_mut(start..start + 2) {
@@ -309,21 +313,8 @@ impl Timestamp {
 }
 
 /// A number's last decimal digit.
-fn digit(number: u64) -> u8 {
-    u8::try_from(number % 10).map_or(b'0', |digit| b'0' + digit)
-}
-
-/// Year, month and day, so many days after 1970-01-01. Years are counted from March on, so that a
-/// leap day is the last of its year, and in eras of 400, which are all as long.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // from 0000-03-01
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
+fn digit(number: u8) -> u8 {
+    b'0' + number % 10
 }
 
 impl fmt::Display for Timestamp {
@@ -770,7 +761,6 @@ impl Overlap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use time::OffsetDateTime;
 
     #[test]
     fn ids_have_one_text() {
