@@ -1,5 +1,7 @@
-//! The peer: OpenBao's own server, with raft on disk, a TLS listener, and its key-value store.
+//! The peer: OpenBao's own server, with raft on disk, a TLS listener, its key-value store, and an audit
+//! device. tests/README.md says why this is what we are measured against, and what else is.
 
+use std::fmt::Write as _;
 use std::io::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,23 +13,36 @@ use openssl::pkey::PKey;
 use openssl::x509::X509;
 use serde_json::{Value, json};
 
+/// Whether each call leaves a line in a file, as its documentation has it in production.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Audit {
+    File,
+    Off,
+}
+
+/// What an application would hold: a token that may read values and do nothing else.
+const POLICY: &str = "path \"kv/data/*\" { capabilities = [\"read\"] }";
+
 /// A running, unsealed server with a store at `/v1/kv`. Killed when dropped.
 pub struct Bao {
     pub addr: SocketAddr,
     pub version: String,
     token: String,
+    application: String,
+    audit: Option<PathBuf>,
     child: Child,
 }
 
 impl Bao {
-    /// Starts one with its data in `scratch`. It takes no port 0, so it is given two that were free.
+    /// Starts one with its data in `scratch`, a folder that it makes. It takes no port 0, so it is
+    /// given two that were free.
     ///
     /// # Errors
     /// The program does not start.
     ///
     /// # Panics
     /// Where it answers otherwise than it should.
-    pub fn start(program: &Path, scratch: &Path) -> Result<Bao, Error> {
+    pub fn start(program: &Path, scratch: &Path, audit: Audit) -> Result<Bao, Error> {
         let (key, certificate) = super::self_signed();
         let (listen, cluster) = (free_port()?, free_port()?);
         let file = |name: &str| -> PathBuf { scratch.join(name) };
@@ -35,7 +50,7 @@ impl Bao {
         let pem = PKey::private_key_from_pkcs8(&key)?.private_key_to_pem_pkcs8()?;
         std::fs::write(file("key.pem"), pem)?;
         std::fs::write(file("certificate.pem"), X509::from_der(&certificate)?.to_pem()?)?;
-        let text = format!(
+        let mut text = format!(
             "storage \"raft\" {{ path = {:?} node_id = \"one\" }}\n\
              listener \"tcp\" {{ address = \"{listen}\" tls_cert_file = {:?} tls_key_file = {:?} }}\n\
              api_addr = \"https://{listen}\"\ncluster_addr = \"https://{cluster}\"\n",
@@ -43,6 +58,13 @@ impl Bao {
             file("certificate.pem"),
             file("key.pem")
         );
+        let audit = (audit == Audit::File).then(|| file("audit.log"));
+        if let Some(path) = &audit {
+            let _ = writeln!(
+                text,
+                "audit \"file\" \"calls\" {{ description = \"calls\" options {{ file_path = {path:?} }} }}"
+            );
+        }
         std::fs::write(file("bao.hcl"), text)?;
         let log = std::fs::File::create(file("bao.log"))?;
         let version = Command::new(program).arg("version").output()?.stdout;
@@ -58,6 +80,8 @@ impl Bao {
             addr: listen,
             version: String::from_utf8_lossy(&version).trim().to_owned(),
             token: String::new(),
+            application: String::new(),
+            audit,
             child,
         };
         bao.open();
@@ -87,11 +111,29 @@ impl Bao {
         while !ready(self) {
             assert!(begun.elapsed() < Duration::from_secs(60), "OpenBao's store is not ready");
         }
+        let policy = json!({"policy": POLICY});
+        self.call("PUT", "/v1/sys/policies/acl/application", &policy);
+        let made =
+            self.call("POST", "/v1/auth/token/create", &json!({"policies": ["application"]}));
+        self.application = made["auth"]["client_token"].as_str().unwrap().to_owned();
     }
 
-    /// The header that every request needs.
+    /// The header of a request by the root token, which costs OpenBao least.
     pub fn header(&self) -> String {
         format!("X-Vault-Token: {}", self.token)
+    }
+
+    /// The header of a request by a token that may read values, and nothing else.
+    pub fn application_header(&self) -> String {
+        format!("X-Vault-Token: {}", self.application)
+    }
+
+    /// Empties the audit device's file: what it has to write later is not the next turn's load.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn forget_calls(&self) -> Result<(), Error> {
+        self.audit.iter().try_for_each(|path| std::fs::File::create(path).map(|_| ()))
     }
 
     pub fn url(&self) -> String {

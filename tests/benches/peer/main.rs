@@ -26,6 +26,8 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
+
+use bao::{Audit, Bao};
 use rows::Bench;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -43,11 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let home = neo::home();
     let appliance = home.start();
     let claimed = appliance.claim();
-    let (bao, floor) = (bao::Bao::start(&program, scratch.path())?, floor::Floor::start()?);
+    let start = |folder: &str, audit| Bao::start(&program, &scratch.path().join(folder), audit);
+    let (bao, unaudited) = (start("bao", Audit::File)?, start("unaudited", Audit::Off)?);
+    let floor = floor::Floor::start()?;
     let pace = if quick { (1, Duration::from_secs(3)) } else { (3, Duration::from_secs(8)) };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     let profiles = has("--profile").then(|| folder.clone());
-    let bench = Bench::new((&appliance, &claimed), (&bao, &floor), scratch.path(), pace);
+    let others = (&bao, &unaudited, &floor);
+    let bench = Bench::new((&appliance, &claimed), others, scratch.path(), pace);
     let bench = Bench { profiles, ..bench };
     let (listed, mixed) = if quick { (10_000, 10) } else { (100_000, 60) };
     let accounts = if quick { 20 } else { 1_000 };

@@ -19,6 +19,8 @@ pub type Outcome = Result<Row, Box<dyn Error>>;
 
 pub const NEO: &str = "Neo Secrets";
 const BAO: &str = "OpenBao";
+const UNAUDITED: &str = "OpenBao, no audit device";
+const APPLICATION: &str = "OpenBao, a token of one policy";
 const FLOOR: &str = "empty route";
 /// 32 bytes.
 const VALUE: &str = "0123456789abcdef0123456789abcdef";
@@ -28,8 +30,9 @@ pub struct Bench<'a> {
     pub appliance: &'a Appliance<'a>,
     pub claimed: &'a Claimed,
     pub bao: &'a Bao,
+    pub unaudited: &'a Bao,
     pub floor: &'a Floor,
-    /// Paths of 1,000 secrets here and there.
+    /// Paths of 1,000 secrets here, and in both of OpenBao's servers.
     pub secrets: Vec<String>,
     pub bao_secrets: Vec<String>,
     pub scratch: PathBuf,
@@ -45,18 +48,20 @@ impl<'a> Bench<'a> {
     /// With 1,000 secrets here and there.
     pub fn new(
         (appliance, claimed): (&'a Appliance<'a>, &'a Claimed),
-        (bao, floor): (&'a Bao, &'a Floor),
+        (bao, unaudited, floor): (&'a Bao, &'a Bao, &'a Floor),
         scratch: &Path,
         (rounds, time): (usize, Duration),
     ) -> Self {
         let secrets = neo::fill(appliance, &claimed.admin, 1_000, VALUE);
         let bao_secrets = bao.fill(1_000);
+        assert_eq!(bao_secrets, unaudited.fill(1_000));
         let scratch = scratch.to_owned();
         let profiles = None;
         Bench {
             appliance,
             claimed,
             bao,
+            unaudited,
             floor,
             secrets,
             bao_secrets,
@@ -111,8 +116,28 @@ impl<'a> Bench<'a> {
         bearer(&self.claimed.admin)
     }
 
-    fn bao_reads(&self) -> Requests {
-        Requests::Read { paths: self.bao_secrets.clone(), headers: vec![self.bao.header()] }
+    /// A load on one of OpenBao's servers.
+    fn bao(
+        &self,
+        bao: &Bao,
+        connections: usize,
+        requests: &Requests,
+    ) -> Result<Figures, std::io::Error> {
+        let figures = self.load(&bao.url(), connections, requests)?;
+        bao.forget_calls()?;
+        Ok(figures)
+    }
+
+    fn bao_reads(&self, header: String) -> Requests {
+        Requests::Read { paths: self.bao_secrets.clone(), headers: vec![header] }
+    }
+
+    fn bao_creates(bao: &Bao) -> Requests {
+        Requests::Create {
+            path: "/v1/kv/data/NAME".to_owned(),
+            header: bao.header(),
+            body: json!({"data": {"value": VALUE}}).to_string(),
+        }
     }
 
     fn creates(&self) -> Requests {
@@ -120,14 +145,25 @@ impl<'a> Bench<'a> {
         Requests::Create { path: "/v1/secrets".to_owned(), header: self.admin(), body }
     }
 
+    /// Our rate over others', beside the goals.
+    fn also(row: &mut Row, others: &[&str]) {
+        for other in others {
+            row.fact(format!("rate over {other}"), row.ratio(NEO, other, |run| run.per_second));
+        }
+    }
+
     /// One secret's metadata.
     pub fn metadata(&self, id: &'static str, connections: usize) -> Outcome {
         let reads = Requests::Read { paths: self.secrets.clone(), headers: vec![self.admin()] };
-        let bao = self.bao_reads();
+        let bao = self.bao_reads(self.bao.header());
+        let unaudited = self.bao_reads(self.unaudited.header());
+        let application = self.bao_reads(self.bao.application_header());
         let nothing = Requests::Read { paths: vec!["/".to_owned()], headers: vec![String::new()] };
         let series = self.alternate(&[
             (NEO, &|| self.neo(connections, &reads)),
-            (BAO, &|| self.load(&self.bao.url(), connections, &bao)),
+            (BAO, &|| self.bao(self.bao, connections, &bao)),
+            (UNAUDITED, &|| self.bao(self.unaudited, connections, &unaudited)),
+            (APPLICATION, &|| self.bao(self.bao, connections, &application)),
             (FLOOR, &|| self.load(&self.floor.url(), connections, &nothing)),
         ])?;
         let title = format!("Read one secret's metadata, {connections} connections");
@@ -143,6 +179,7 @@ impl<'a> Bench<'a> {
             row.ratio(NEO, FLOOR, |run| run.per_second),
             Bound::AtLeast(0.5),
         );
+        Self::also(&mut row, &[UNAUDITED, APPLICATION]);
         self.profile(&mut row, self.appliance, &|| self.neo(connections, &reads))?;
         Ok(row)
     }
@@ -153,7 +190,8 @@ impl<'a> Bench<'a> {
         let paths = self.secrets.iter().map(values).collect();
         let reveals = Requests::Read { paths, headers: vec![self.admin()] };
         let path = neo::deploy(self.appliance, &self.claimed.admin, "secret-7");
-        let bao = self.bao_reads();
+        let bao = self.bao_reads(self.bao.header());
+        let unaudited = self.bao_reads(self.unaudited.header());
         let function = format!(
             "{} warm invocations of a function that reads it, {} connections",
             invocations::COUNT,
@@ -161,7 +199,8 @@ impl<'a> Bench<'a> {
         );
         let series = self.alternate(&[
             (NEO, &|| self.neo(64, &reveals)),
-            (BAO, &|| self.load(&self.bao.url(), 64, &bao)),
+            (BAO, &|| self.bao(self.bao, 64, &bao)),
+            (UNAUDITED, &|| self.bao(self.unaudited, 64, &unaudited)),
             (&function, &|| invocations::run(self.appliance, &path, &self.claimed.admin)),
         ])?;
         let title = "Reveal a value of 32 bytes, 64 connections".to_owned();
@@ -171,6 +210,7 @@ impl<'a> Bench<'a> {
             row.ratio(NEO, BAO, |run| run.per_second),
             Bound::AtLeast(2.0),
         );
+        Self::also(&mut row, &[UNAUDITED]);
         self.profile(&mut row, self.appliance, &|| self.neo(64, &reveals))?;
         Ok(row)
     }
@@ -178,14 +218,12 @@ impl<'a> Bench<'a> {
     /// Durable creation.
     pub fn create(&self) -> Outcome {
         let creates = self.creates();
-        let bao = Requests::Create {
-            path: "/v1/kv/data/NAME".to_owned(),
-            header: self.bao.header(),
-            body: json!({"data": {"value": VALUE}}).to_string(),
-        };
+        let bao = Self::bao_creates(self.bao);
+        let unaudited = Self::bao_creates(self.unaudited);
         let series = self.alternate(&[
             (NEO, &|| self.neo(64, &creates)),
-            (BAO, &|| self.load(&self.bao.url(), 64, &bao)),
+            (BAO, &|| self.bao(self.bao, 64, &bao)),
+            (UNAUDITED, &|| self.bao(self.unaudited, 64, &unaudited)),
             ("redb alone, 64 records a commit", &|| engine::run(&self.scratch, self.time)),
         ])?;
         let title = "Create a secret durably, 64 connections".to_owned();
@@ -200,6 +238,7 @@ impl<'a> Bench<'a> {
             row.ratio(NEO, BAO, |run| run.p99),
             Bound::AtMost(1.0 / 3.0),
         );
+        Self::also(&mut row, &[UNAUDITED]);
         self.profile(&mut row, self.appliance, &|| self.neo(64, &creates))?;
         Ok(row)
     }
