@@ -14,7 +14,6 @@ pub mod clock;
 pub mod config;
 mod connection;
 mod data;
-mod decimal;
 mod descriptors;
 mod disk;
 mod evidence;

@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 use super::error::ApiError;
 use super::limiter::Quota;
 use super::{Exchange, RATE_LIMIT, RATE_REMAINING, RATE_RESET, REQUEST_ID, request, seconds_up};
-use crate::decimal::Decimal;
 use crate::model::{Id, IdKind, IdText, Revision};
 
 /// Room for the JSON of most answers that are not lists.
@@ -127,8 +126,7 @@ pub(super) fn response(outcome: Result<Answer, ApiError>, exchange: &Exchange) -
                     add(headers, header::ALLOW, allow.as_bytes());
                 }
                 ApiError::RateLimited { retry_after_seconds } => {
-                    let seconds = Decimal::new(*retry_after_seconds);
-                    add(headers, header::RETRY_AFTER, seconds.as_bytes());
+                    headers.insert(header::RETRY_AFTER, (*retry_after_seconds).into());
                 }
                 ApiError::Busy => add(headers, header::RETRY_AFTER, b"1"),
                 ApiError::Unauthorized => add(headers, header::WWW_AUTHENTICATE, b"Bearer"),
@@ -149,7 +147,7 @@ fn add_headers(headers: &mut HeaderMap, content_type: &'static str, exchange: &E
         for (name, number) in
             [(RATE_LIMIT, limit), (RATE_REMAINING, remaining), (RATE_RESET, reset)]
         {
-            add(headers, name, Decimal::new(number).as_bytes());
+            headers.insert(name, number.into());
         }
     }
 }

@@ -19,7 +19,6 @@ use super::{Api, store_failure};
 use crate::access::{Caller, Glob, Grant, OwnerCaller, Permission, Right, Scope, Token};
 use crate::audit::{Act, Origin, PeerAddress, RequestId};
 use crate::connection::Framing;
-use crate::decimal::Decimal;
 use crate::limits;
 use crate::model::{Revision, Timestamp};
 use crate::peer::Peer;
@@ -274,8 +273,8 @@ pub fn presented_key(headers: &HeaderMap) -> Result<Option<Token>, ApiError> {
 }
 
 /// The `ETag` of a revision.
-pub fn entity_tag(revision: Revision) -> Decimal {
-    Decimal::quoted(revision.0)
+pub fn entity_tag(revision: Revision) -> String {
+    ["\"", itoa::Buffer::new().format(revision.0), "\""].concat()
 }
 
 /// The revision that `If-Match` asks for; `None` where any will do. A well-formed tag that is not
@@ -301,7 +300,7 @@ pub fn expected_revision(headers: &HeaderMap) -> Result<Option<Revision>, ApiErr
     let opaque = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
     let opaque = opaque.filter(|opaque| !opaque.contains('"')).ok_or_else(malformed)?;
     let revision = opaque.parse().map_or(Revision(0), Revision);
-    let ours = !weak && entity_tag(revision).as_bytes() == tag.as_bytes();
+    let ours = !weak && entity_tag(revision) == tag;
     Ok(Some(if ours { revision } else { Revision(0) }))
 }
 

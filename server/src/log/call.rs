@@ -7,7 +7,6 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::{CALLS, Format, GATHERED, send};
-use crate::decimal::Decimal;
 use crate::model::{AccountId, IdText, KeyId};
 
 /// What a call's line says, in this order; what there is not is left out.
@@ -139,7 +138,7 @@ impl Line<'_> {
 
     fn number(&mut self, name: &'static str, number: u64) {
         self.name(name);
-        self.add([Decimal::new(number).as_bytes()]);
+        self.add([itoa::Buffer::new().format(number).as_bytes()]);
     }
 
     fn add<const N: usize>(&mut self, parts: [&[u8]; N]) {
