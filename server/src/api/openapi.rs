@@ -423,7 +423,7 @@ fn document() -> Value {
             }
             let id = match endpoint {
                 Endpoint::Keyed(keyed) => format!("{keyed:?}"),
-                endpoint => format!("{endpoint:?}"),
+                Endpoint::Keyless(keyless) => format!("{keyless:?}"),
             };
             let method = method.as_str().to_ascii_lowercase();
             path.insert(method, operation.to_json(&id, template));

@@ -1,14 +1,29 @@
 //! The route table: paths, their methods, and what each does.
 
+use actix_web::HttpRequest;
 use actix_web::http::Method;
 
+use super::body::Body;
 use super::error::ApiError;
 use super::request::Call;
-use super::{Answer, accounts, audit, executions, functions, invoke, keys, metrics, seal, secrets};
+use super::{
+    Answer, Api, accounts, attestation, audit, claim, clock, configuration, endorsements,
+    executions, functions, health, invoke, keys, metrics, seal, secrets,
+};
+use crate::audit::Origin;
 
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
+    /// Needs no key; some say no more than a phase.
+    Keyless(Keyless),
+    /// Needs an open store and an API key.
+    Keyed(Keyed),
+}
+
+/// A call without an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyless {
     /// `/healthz`
     Live,
     /// `/readyz`
@@ -31,8 +46,6 @@ pub enum Endpoint {
     Clock,
     /// `PUT /v1/clock`
     SetClock,
-    /// Needs an open store and an API key.
-    Keyed(Keyed),
 }
 
 /// A call with an API key.
@@ -100,6 +113,34 @@ pub enum Keyed {
     RotateKey,
 }
 
+impl Keyless {
+    /// Does it.
+    pub(super) async fn call(
+        self,
+        api: &Api,
+        request: &HttpRequest,
+        body: &mut Body,
+        origin: &Origin,
+    ) -> Result<Answer, ApiError> {
+        let query = request.query_string();
+        match self {
+            Keyless::Live => health::live(query, body).await,
+            Keyless::Ready => health::ready(&api.instance, query, body).await,
+            Keyless::Attestation => attestation::evidence(api, request, query, body).await,
+            Keyless::LastReport => endorsements::report(api, query, body).await,
+            Keyless::KeepCertificates => endorsements::keep_chain(api, request, query, body).await,
+            Keyless::KeepCrl => endorsements::keep_crl(api, request, query, body).await,
+            Keyless::Configuration => configuration::waiting(api, query, body).await,
+            Keyless::AcceptConfiguration => {
+                configuration::accept(api, request, origin, query, body).await
+            }
+            Keyless::Clock => clock::show(api, query, body).await,
+            Keyless::SetClock => clock::set(api, request, origin, query, body).await,
+            Keyless::Claim => claim::claim(api, request, query, body).await,
+        }
+    }
+}
+
 impl Keyed {
     /// Does it.
     pub async fn call(self, mut call: Call<'_>) -> Result<Answer, ApiError> {
@@ -154,19 +195,31 @@ const fn route(template: &'static str, methods: &'static [(Method, Endpoint)]) -
 }
 
 const ROUTES: &[Route] = &[
-    route("/healthz", &[(Method::GET, Endpoint::Live)]),
-    route("/readyz", &[(Method::GET, Endpoint::Ready)]),
+    route("/healthz", &[(Method::GET, Endpoint::Keyless(Keyless::Live))]),
+    route("/readyz", &[(Method::GET, Endpoint::Keyless(Keyless::Ready))]),
     route("/metrics", &[(Method::GET, Endpoint::Keyed(Keyed::Metrics))]),
-    route("/v1/attestation", &[(Method::GET, Endpoint::Attestation)]),
-    route("/v1/attestation/report", &[(Method::GET, Endpoint::LastReport)]),
-    route("/v1/attestation/certificates", &[(Method::PUT, Endpoint::KeepCertificates)]),
-    route("/v1/attestation/crl", &[(Method::PUT, Endpoint::KeepCrl)]),
+    route("/v1/attestation", &[(Method::GET, Endpoint::Keyless(Keyless::Attestation))]),
+    route("/v1/attestation/report", &[(Method::GET, Endpoint::Keyless(Keyless::LastReport))]),
+    route(
+        "/v1/attestation/certificates",
+        &[(Method::PUT, Endpoint::Keyless(Keyless::KeepCertificates))],
+    ),
+    route("/v1/attestation/crl", &[(Method::PUT, Endpoint::Keyless(Keyless::KeepCrl))]),
     route(
         "/v1/configuration",
-        &[(Method::GET, Endpoint::Configuration), (Method::PUT, Endpoint::AcceptConfiguration)],
+        &[
+            (Method::GET, Endpoint::Keyless(Keyless::Configuration)),
+            (Method::PUT, Endpoint::Keyless(Keyless::AcceptConfiguration)),
+        ],
     ),
-    route("/v1/clock", &[(Method::GET, Endpoint::Clock), (Method::PUT, Endpoint::SetClock)]),
-    route("/v1/claim", &[(Method::POST, Endpoint::Claim)]),
+    route(
+        "/v1/clock",
+        &[
+            (Method::GET, Endpoint::Keyless(Keyless::Clock)),
+            (Method::PUT, Endpoint::Keyless(Keyless::SetClock)),
+        ],
+    ),
+    route("/v1/claim", &[(Method::POST, Endpoint::Keyless(Keyless::Claim))]),
     route(
         "/v1/secrets",
         &[
@@ -381,7 +434,7 @@ mod tests {
     #[test]
     fn names_the_methods_that_a_path_has() {
         let allow = |path, method: &Method| find(path).unwrap().endpoint(method);
-        assert_eq!(allow("/healthz", &Method::HEAD), Ok(Endpoint::Live));
+        assert_eq!(allow("/healthz", &Method::HEAD), Ok(Endpoint::Keyless(Keyless::Live)));
         let refused = |allow: &str| Err(ApiError::MethodNotAllowed { allow: allow.to_owned() });
         assert_eq!(allow("/v1/secrets", &Method::PATCH), refused("GET, HEAD, POST"));
         assert_eq!(allow("/v1/secrets/x", &Method::POST), refused("GET, HEAD, PUT, DELETE"));

@@ -13,7 +13,7 @@ use super::{Asks, Body, Operation, Schemas};
 use crate::access::Permission;
 use crate::api::answer::Done;
 use crate::api::error::ApiError;
-use crate::api::route::{Endpoint, Keyed};
+use crate::api::route::{Endpoint, Keyed, Keyless};
 use crate::api::{
     accounts, attestation, audit, claim, clock, configuration, endorsements, executions, functions,
     health, invoke, keys, seal, secrets,
@@ -33,24 +33,32 @@ const WITH_REPORT: &[&str] = &["sealed", "unclaimed", "serving"];
 
 pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
     match endpoint {
-        Endpoint::Live => Operation::new("Whether the process lives", Asks::Nothing)
-            .in_phases(&Phase::NAMES)
-            .answers(200, schemas.answer::<health::Health>()),
-        Endpoint::Ready => Operation::new("Whether the instance serves", Asks::Nothing)
-            .in_phases(&Phase::NAMES)
-            .answers(200, schemas.answer::<health::Health>())
-            .fails(ApiError::unavailable("")),
-        Endpoint::Attestation => Operation::new("Evidence for this connection", Asks::Nothing)
-            .in_phases(WITH_REPORT)
-            .query(attestation::QUERY, [("nonce", true, schemas.of::<NonceText>())])
-            .answers(200, super::evidence::document(schemas))
-            .fails(ApiError::Internal)
-            .fails(ApiError::unavailable("")),
-        Endpoint::LastReport => Operation::new("The last report, by itself", Asks::Nothing)
-            .in_phases(WITH_REPORT)
-            .answers(200, schemas.answer::<endorsements::LastReport>())
-            .fails(ApiError::unavailable("")),
-        Endpoint::KeepCertificates => {
+        Endpoint::Keyless(Keyless::Live) => {
+            Operation::new("Whether the process lives", Asks::Nothing)
+                .in_phases(&Phase::NAMES)
+                .answers(200, schemas.answer::<health::Health>())
+        }
+        Endpoint::Keyless(Keyless::Ready) => {
+            Operation::new("Whether the instance serves", Asks::Nothing)
+                .in_phases(&Phase::NAMES)
+                .answers(200, schemas.answer::<health::Health>())
+                .fails(ApiError::unavailable(""))
+        }
+        Endpoint::Keyless(Keyless::Attestation) => {
+            Operation::new("Evidence for this connection", Asks::Nothing)
+                .in_phases(WITH_REPORT)
+                .query(attestation::QUERY, [("nonce", true, schemas.of::<NonceText>())])
+                .answers(200, super::evidence::document(schemas))
+                .fails(ApiError::Internal)
+                .fails(ApiError::unavailable(""))
+        }
+        Endpoint::Keyless(Keyless::LastReport) => {
+            Operation::new("The last report, by itself", Asks::Nothing)
+                .in_phases(WITH_REPORT)
+                .answers(200, schemas.answer::<endorsements::LastReport>())
+                .fails(ApiError::unavailable(""))
+        }
+        Endpoint::Keyless(Keyless::KeepCertificates) => {
             let summary = "Bring the certificates of the key that signs this machine's reports";
             let mut body = Body::new(endorsements::CHAIN);
             for name in endorsements::CHAIN {
@@ -58,12 +66,12 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
             }
             upload(summary, body).answers(200, schemas.answer::<Done>())
         }
-        Endpoint::KeepCrl => {
+        Endpoint::Keyless(Keyless::KeepCrl) => {
             let crl = base64(limits::UPLOADED_CRL_BYTES);
             upload("Bring a newer CRL", Body::new(endorsements::CRL).required("crl", crl))
                 .answers(200, schemas.answer::<endorsements::CrlAccepted>())
         }
-        Endpoint::Claim => {
+        Endpoint::Keyless(Keyless::Claim) => {
             Operation::new("Take an unclaimed instance into possession", Asks::Nothing)
                 .in_phases(&["unclaimed", "serving"])
                 .takes(
@@ -79,14 +87,14 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
                 .fails(ApiError::Internal)
                 .fails(ApiError::unavailable(""))
         }
-        Endpoint::Configuration => {
+        Endpoint::Keyless(Keyless::Configuration) => {
             Operation::new("A configuration that waits for the owner's acceptance", Asks::Nothing)
                 .in_phases(&["sealed"])
                 .answers(200, schemas.answer::<configuration::Waiting>())
                 .fails(ApiError::Conflict("".into()))
                 .fails(ApiError::unavailable(""))
         }
-        Endpoint::AcceptConfiguration => {
+        Endpoint::Keyless(Keyless::AcceptConfiguration) => {
             Operation::new("Accept this start's configuration, as the owner", Asks::Nothing)
                 .in_phases(&["sealed"])
                 .takes(
@@ -101,12 +109,12 @@ pub(super) fn describe(endpoint: Endpoint, schemas: &mut Schemas) -> Operation {
                 .fails(ApiError::Internal)
                 .fails(ApiError::unavailable(""))
         }
-        Endpoint::Clock => Operation::new("The instance's time", Asks::Nothing)
+        Endpoint::Keyless(Keyless::Clock) => Operation::new("The instance's time", Asks::Nothing)
             .in_phases(&["serving"])
             .answers(200, schemas.answer::<clock::Shown>())
             .fails(ApiError::Internal)
             .fails(ApiError::unavailable("")),
-        Endpoint::SetClock => {
+        Endpoint::Keyless(Keyless::SetClock) => {
             Operation::new("Set the instance's time, as the owner", Asks::Nothing)
                 .in_phases(&["serving"])
                 .takes(
