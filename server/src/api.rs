@@ -105,6 +105,7 @@ struct Exchange {
     is_owner: bool,
     quota: Option<Quota>,
     now: Timestamp,
+    started: Instant,
 }
 
 impl Api {
@@ -149,55 +150,27 @@ impl Api {
         let found = route::find(request.path()).ok_or(ApiError::UnknownPath)?;
         exchange.place = found.place;
         let endpoint = found.endpoint(request.method())?;
-        let query = request.query_string();
         match endpoint {
-            Endpoint::Live => health::live(query, body).await,
-            Endpoint::Ready => health::ready(&self.instance, query, body).await,
+            // What others need while they wait is in a box of its own: reads are most calls, and
+            // theirs is in the future of every request, which is allocated each time.
+            Endpoint::Keyless(keyless) => {
+                Box::pin(keyless.call(self, request, body, &exchange.origin)).await
+            }
             Endpoint::Keyed(keyed) => {
                 let phase = self.instance.phase();
                 let Phase::Serving(serving) = &*phase else {
                     return Err(health::unavailable(&phase));
                 };
                 let caller = self.authenticate(request, serving, exchange).await?;
-                let (headers, ids) = (request.headers(), found.ids);
-                let (now, origin) = (exchange.now, &exchange.origin);
+                let (headers, query) = (request.headers(), request.query_string());
+                let (now, origin, ids) = (exchange.now, &exchange.origin, found.ids);
                 let mut call =
                     Call { api: self, serving, caller, origin, headers, query, body, ids, now };
-                // What others need while they wait is in a box of its own: reads are most calls, and
-                // theirs is in the future of every request, which is allocated each time.
                 match keyed {
                     Keyed::ReadSecret => secrets::read(&mut call).await,
                     _ => Box::pin(keyed.call(call)).await,
                 }
             }
-            _ => Box::pin(self.dispatch_boxed(endpoint, request, body, &exchange.origin)).await,
-        }
-    }
-
-    /// The other endpoints that need no key.
-    async fn dispatch_boxed(
-        &self,
-        endpoint: Endpoint,
-        request: &HttpRequest,
-        body: &mut Body,
-        origin: &Origin,
-    ) -> Result<Answer, ApiError> {
-        let query = request.query_string();
-        match endpoint {
-            Endpoint::Attestation => attestation::evidence(self, request, query, body).await,
-            Endpoint::LastReport => endorsements::report(self, query, body).await,
-            Endpoint::KeepCertificates => {
-                endorsements::keep_chain(self, request, query, body).await
-            }
-            Endpoint::KeepCrl => endorsements::keep_crl(self, request, query, body).await,
-            Endpoint::Configuration => configuration::waiting(self, query, body).await,
-            Endpoint::AcceptConfiguration => {
-                configuration::accept(self, request, origin, query, body).await
-            }
-            Endpoint::Clock => clock::show(self, query, body).await,
-            Endpoint::SetClock => clock::set(self, request, origin, query, body).await,
-            Endpoint::Claim => claim::claim(self, request, query, body).await,
-            Endpoint::Live | Endpoint::Ready | Endpoint::Keyed(_) => Err(ApiError::Internal),
         }
     }
 
@@ -219,7 +192,7 @@ impl Api {
                 self.counters.note_failed_authentication();
                 // Only failures are refused here: who has a key is never locked out by a neighbour.
                 let peer = request::peer(request);
-                return Err(match self.failures.take(peer, Instant::now()) {
+                return Err(match self.failures.take(peer, exchange.started) {
                     Ok(_) => ApiError::Unauthorized,
                     Err(Exceeded { retry_after, .. }) => rate_limited(retry_after),
                 });
@@ -228,7 +201,7 @@ impl Api {
         (exchange.key, exchange.account) = (Some(caller.key_id()), caller.account_id());
         exchange.is_owner = matches!(caller, Caller::Owner(_));
         let requests = if exchange.is_owner { &self.owner_requests } else { &self.requests };
-        match requests.take(caller.key_id(), Instant::now()) {
+        match requests.take(caller.key_id(), exchange.started) {
             Ok(quota) => {
                 exchange.quota = Some(quota);
                 Ok(caller)
@@ -265,7 +238,8 @@ pub async fn answer(request: HttpRequest, payload: web::Payload) -> HttpResponse
         account: None,
         is_owner: false,
         quota: None,
-        now: api.now(),
+        now: api.instance.clock().at(started),
+        started,
     };
     let mut body = Body::new(&request, framing, payload, &body::ROOM);
     let outcome = api.dispatch(&request, &mut body, &mut exchange).await;

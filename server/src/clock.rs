@@ -5,6 +5,7 @@
 //! the owner's signature sets it right (STORE.md §6.2). From then on a clock counts that the host can
 //! stop or hurry, and not turn back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,13 +18,13 @@ pub struct Clock {
     machine: u64,
     /// The start.
     since: Instant,
+    /// The time at the start, in ms since 1970. Changed with what is known; each call reads it.
+    start: AtomicU64,
     known: Mutex<Known>,
 }
 
 #[derive(Clone, Copy)]
 struct Known {
-    /// The time at the start, in ms since 1970.
-    start: u64,
     suspicion: Option<Suspicion>,
     /// The highest time that is sealed.
     sealed: Option<u64>,
@@ -67,8 +68,8 @@ impl Clock {
     /// One that was started then.
     fn started(machine: SystemTime, since: Instant) -> Self {
         let machine = millis(machine.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        let known = Known { start: machine, suspicion: None, sealed: None, set: None };
-        Self { machine, since, known: Mutex::new(known) }
+        let known = Known { suspicion: None, sealed: None, set: None };
+        Self { machine, since, start: machine.into(), known: Mutex::new(known) }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -81,8 +82,13 @@ impl Clock {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        let start = self.known().start;
-        Timestamp::from_unix_millis(start.saturating_add(self.elapsed()))
+        self.at(Instant::now())
+    }
+
+    /// The time at this moment after the start.
+    pub fn at(&self, moment: Instant) -> Timestamp {
+        let elapsed = millis(moment.saturating_duration_since(self.since));
+        Timestamp::from_unix_millis(self.start.load(Ordering::Relaxed).saturating_add(elapsed))
     }
 
     /// What the machine's clock would say now.
@@ -108,10 +114,11 @@ impl Clock {
             None
         };
         known.sealed = Some(sealed);
-        known.start = match known.suspicion {
+        let start = match known.suspicion {
             Some(_) => sealed,
             None => self.machine.max(sealed),
         };
+        self.start.store(start, Ordering::Relaxed);
         if let Some(suspicion) = known.suspicion {
             tracing::error!(
                 machine = suspicion.as_str(),
@@ -156,7 +163,8 @@ impl Clock {
         let mut known = self.known();
         known.sealed = Some(time.unix_millis());
         if is_set {
-            known.start = time.unix_millis().saturating_sub(elapsed);
+            let start = time.unix_millis().saturating_sub(elapsed);
+            self.start.store(start, Ordering::Relaxed);
             known.suspicion = None;
         }
     }
