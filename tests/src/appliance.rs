@@ -20,6 +20,16 @@ use crate::http::{Answer, Connection};
 pub const CONFIG: &str =
     "seal = \"firmware\"\nreveal = \"off\"\nwitnesses = []\nquorum = 0\nowner_key = \"any\"\n";
 
+/// Options by which a client knows a [`Home`]'s server, where its files for clients are written.
+const CLIENT_FILES: [&str; 6] = [
+    "--reference",
+    "client/reference.json",
+    "--policy",
+    "client/policy.json",
+    "--trust-simulated",
+    "client/simulated-root.der",
+];
+
 /// A built program of this workspace.
 ///
 /// # Panics
@@ -165,11 +175,15 @@ impl Home {
         }
     }
 
+    /// The same with what this home's clients know, and without input. They keep their profile here.
+    pub fn cli_with_files(&self, arguments: &[&str]) -> Outcome {
+        let profile = ["--profile", "./p.json"];
+        self.cli(&[arguments, &CLIENT_FILES[..], &profile[..]].concat(), "")
+    }
+
     /// `neo-secrets verify` of this address with this home's files, and more options.
     pub fn verify(&self, url: &str, options: &[&str]) -> Outcome {
-        let files = ["--reference", "client/reference.json", "--policy", "client/policy.json"];
-        let root = ["--trust-simulated", "client/simulated-root.der"];
-        self.cli(&[&["verify", url], &files[..], &root[..], options].concat(), "")
+        self.cli(&[&["verify", url], &CLIENT_FILES[..], options].concat(), "")
     }
 
     /// What the server has logged since its last start.

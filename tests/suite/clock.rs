@@ -32,17 +32,7 @@ fn year(of: &Value) -> i64 {
 fn a_host_that_turns_the_clock_moves_no_time_and_the_owner_sets_it_right() {
     let home = Home::new(&chip(Product::Genoa), CONFIG);
     home.write_client_files();
-    let files = [
-        "--reference",
-        "client/reference.json",
-        "--policy",
-        "client/policy.json",
-        "--trust-simulated",
-        "client/simulated-root.der",
-        "--profile",
-        "./p.json",
-    ];
-    let cli = |command: &[&str]| home.cli(&[command, &files[..]].concat(), "");
+    let cli = |command: &[&str]| home.cli_with_files(command);
     let instance = start_at(&home, 0);
     let url = instance.url();
     cli(&["claim", &url, "--owner-key", "owner.pem", "--out-dir", "."]).says(0, &["claimed"]);

@@ -8,17 +8,7 @@ use snp_simulator::Product;
 fn another_configuration_keeps_the_store_closed_until_its_owner_accepts_it() {
     let home = Home::new(&chip(Product::Genoa), CONFIG);
     home.write_client_files();
-    let files = [
-        "--reference",
-        "client/reference.json",
-        "--policy",
-        "client/policy.json",
-        "--trust-simulated",
-        "client/simulated-root.der",
-        "--profile",
-        "./p.json",
-    ];
-    let cli = |command: &[&str]| home.cli(&[command, &files[..]].concat(), "");
+    let cli = |command: &[&str]| home.cli_with_files(command);
     let instance = home.start();
     let url = instance.url();
     cli(&["claim", &url, "--owner-key", "owner.pem", "--out-dir", "."]).says(0, &["claimed"]);

@@ -89,17 +89,7 @@ impl Host {
     }
 
     fn cli(&self, arguments: &[&str]) -> neo_secrets_tests::appliance::Outcome {
-        let files = [
-            "--reference",
-            "client/reference.json",
-            "--policy",
-            "client/policy.json",
-            "--trust-simulated",
-            "client/simulated-root.der",
-            "--profile",
-            "./p.json",
-        ];
-        self.home.cli(&[arguments, &files[..]].concat(), "")
+        self.home.cli_with_files(arguments)
     }
 }
 
