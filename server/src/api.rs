@@ -174,6 +174,16 @@ impl Api {
         }
     }
 
+    /// Counts a call without a key against its peer, as a failed authentication, until it has
+    /// [succeeded](Attempt::succeeded).
+    fn attempt(&self, request: &HttpRequest) -> Result<Attempt<'_>, ApiError> {
+        let peer = request::peer(request);
+        match self.failures.take(peer, Instant::now()) {
+            Ok(_) => Ok(Attempt { api: self, peer }),
+            Err(Exceeded { retry_after, .. }) => Err(rate_limited(retry_after)),
+        }
+    }
+
     /// Who calls; counts the call against the key's limit, or the failure against the peer's.
     async fn authenticate(
         &self,
@@ -191,11 +201,7 @@ impl Api {
             Err(AuthError::Unauthorized) => {
                 self.counters.note_failed_authentication();
                 // Only failures are refused here: who has a key is never locked out by a neighbour.
-                let peer = request::peer(request);
-                return Err(match self.failures.take(peer, exchange.started) {
-                    Ok(_) => ApiError::Unauthorized,
-                    Err(Exceeded { retry_after, .. }) => rate_limited(retry_after),
-                });
+                return Err(self.attempt(request).err().unwrap_or(ApiError::Unauthorized));
             }
         };
         (exchange.key, exchange.account) = (Some(caller.key_id()), caller.account_id());
@@ -211,6 +217,19 @@ impl Api {
                 Err(rate_limited(retry_after))
             }
         }
+    }
+}
+
+/// A call that counts as a failed authentication.
+struct Attempt<'a> {
+    api: &'a Api,
+    peer: Peer,
+}
+
+impl Attempt<'_> {
+    /// It was no failure.
+    fn succeeded(self) {
+        self.api.failures.give_back(self.peer);
     }
 }
 

@@ -1,20 +1,16 @@
 //! `GET` and `PUT /v1/clock`: the instance's time, and the owner's word on it. Neither asks for a key:
 //! what is sent is signed by the owner's key pair.
 
-use std::time::Instant;
-
 use actix_web::HttpRequest;
-use neo_secrets_attestation::ed25519::{KeyTextError, Signature};
 use serde::Serialize;
 
 use super::body::Body;
 use super::error::ApiError;
-use super::limiter::Exceeded;
 use super::query::Query;
-use super::{Answer, Api, health, rate_limited, request, store_failure};
+use super::{Answer, Api, fields, health, store_failure};
 use crate::audit::Origin;
 use crate::limits;
-use crate::model::{Issue, Timestamp};
+use crate::model::Timestamp;
 use crate::phase::{Phase, Serving};
 use crate::store::{AcceptError, ClockSetting};
 
@@ -66,25 +62,16 @@ pub async fn set(
 ) -> Result<Answer, ApiError> {
     let phase = api.instance.phase();
     let Phase::Serving(serving) = &*phase else { return Err(health::unavailable(&phase)) };
-    let peer = request::peer(request);
-    if let Err(Exceeded { retry_after, .. }) = api.failures.take(peer, Instant::now()) {
-        return Err(rate_limited(retry_after));
-    }
-    let mut fields = body.json(FIELDS, limits::KEYLESS_BODY_BYTES).await?;
+    let attempt = api.attempt(request)?;
+    let mut sent = body.json(FIELDS, limits::KEYLESS_BODY_BYTES).await?;
     Query::parse(query, &[])?;
-    let number = fields.required_integer("number")?;
-    let time: Timestamp = fields
-        .required_text("time")?
-        .parse()
-        .map_err(|issue: Issue| ApiError::field("time", issue.to_string()))?;
-    let signature: Signature = fields
-        .required_text("signature")?
-        .parse()
-        .map_err(|error: KeyTextError| ApiError::field("signature", error.to_string()))?;
+    let number = sent.required_integer("number")?;
+    let time = fields::ruled("time", sent.required_text("time")?.parse())?;
+    let signature = fields::signature(&mut sent)?;
     let setting = ClockSetting { number, time, signature, origin: origin.clone() };
     match serving.store.set_clock(setting).await {
         Ok(()) => {
-            api.failures.give_back(peer);
+            attempt.succeeded();
             tracing::info!("the owner has set the clock");
             Ok(Answer::done("Clock set"))
         }
@@ -94,9 +81,7 @@ pub async fn set(
 
 fn refused(serving: &Serving, error: AcceptError) -> ApiError {
     match error {
-        AcceptError::Number { next } => {
-            ApiError::field("number", format!("must be {next}, the owner's next act"))
-        }
+        AcceptError::Number { next } => fields::not_next(next),
         AcceptError::Signature => ApiError::Forbidden(
             "The signature is not the owner's over this store, number and time.".into(),
         ),

@@ -2,18 +2,14 @@
 //! before. Neither asks for a key: the store is closed, and what is sent is signed by the owner's key
 //! pair.
 
-use std::time::Instant;
-
 use actix_web::HttpRequest;
 use neo_secrets_attestation::config::AttestedConfig;
-use neo_secrets_attestation::ed25519::{KeyTextError, Signature};
 use serde::Serialize;
 
 use super::body::Body;
 use super::error::ApiError;
-use super::limiter::Exceeded;
 use super::query::Query;
-use super::{Answer, Api, health, rate_limited, request};
+use super::{Answer, Api, fields, health};
 use crate::audit::Origin;
 use crate::limits;
 use crate::phase::{AcceptConfigError, Pending};
@@ -59,20 +55,14 @@ pub async fn accept(
     if api.instance.pending().is_none() {
         return Err(not_now(api));
     }
-    let peer = request::peer(request);
-    if let Err(Exceeded { retry_after, .. }) = api.failures.take(peer, Instant::now()) {
-        return Err(rate_limited(retry_after));
-    }
-    let mut fields = body.json(FIELDS, limits::KEYLESS_BODY_BYTES).await?;
+    let attempt = api.attempt(request)?;
+    let mut sent = body.json(FIELDS, limits::KEYLESS_BODY_BYTES).await?;
     Query::parse(query, &[])?;
-    let number = fields.required_integer("number")?;
-    let signature: Signature = fields
-        .required_text("signature")?
-        .parse()
-        .map_err(|error: KeyTextError| ApiError::field("signature", error.to_string()))?;
+    let number = sent.required_integer("number")?;
+    let signature = fields::signature(&mut sent)?;
     match api.instance.clone().accept_config(number, signature, origin.clone()).await {
         Ok(()) => {
-            api.failures.give_back(peer);
+            attempt.succeeded();
             Ok(Answer::done("Configuration accepted"))
         }
         Err(error) => Err(refused(api, &error)),
@@ -91,9 +81,7 @@ fn not_now(api: &Api) -> ApiError {
 fn refused(api: &Api, error: &AcceptConfigError) -> ApiError {
     match error {
         AcceptConfigError::NotNow => not_now(api),
-        AcceptConfigError::Refused(AcceptError::Number { next }) => {
-            ApiError::field("number", format!("must be {next}, the owner's next act"))
-        }
+        AcceptConfigError::Refused(AcceptError::Number { next }) => fields::not_next(*next),
         AcceptConfigError::Refused(AcceptError::Signature) => ApiError::Forbidden(
             "The signature is not the owner's over this store, number and configuration.".into(),
         ),

@@ -1,8 +1,6 @@
 //! `PUT /v1/attestation/crl`, `PUT /v1/attestation/certificates` and `GET /v1/attestation/report`:
 //! what somebody needs to bring a machine the certificates that it lacks. None asks for a key.
 
-use std::time::Instant;
-
 use actix_web::HttpRequest;
 use data_encoding::BASE64;
 use neo_secrets_attestation::endorsements::{Endorsement, Endorsements};
@@ -13,9 +11,8 @@ use serde::Serialize;
 use super::body::Body;
 use super::error::ApiError;
 use super::json::Object;
-use super::limiter::Exceeded;
 use super::query::Query;
-use super::{Answer, Api, health, rate_limited, request};
+use super::{Answer, Api, health};
 use crate::limits;
 use crate::phase::{KeepError, Kept, Phase};
 
@@ -104,13 +101,10 @@ async fn charged(
     upload: impl Future<Output = Result<(Answer, Kept), ApiError>>,
 ) -> Result<Answer, ApiError> {
     check_phase(api)?;
-    let peer = request::peer(request);
-    if let Err(Exceeded { retry_after, .. }) = api.failures.take(peer, Instant::now()) {
-        return Err(rate_limited(retry_after));
-    }
+    let attempt = api.attempt(request)?;
     let outcome = upload.await;
     if !matches!(outcome, Err(ApiError::Invalid { .. }) | Ok((_, Kept::Now))) {
-        api.failures.give_back(peer);
+        attempt.succeeded();
     }
     outcome.map(|(answer, _)| answer)
 }

@@ -1,5 +1,7 @@
 //! Fields that bodies of several calls have.
 
+use neo_secrets_attestation::ed25519::{KeyTextError, Signature};
+
 use super::error::ApiError;
 use super::json::{Object, Sent};
 use crate::model::{Description, Field, Issue, Tags};
@@ -25,6 +27,17 @@ pub fn field<S, T>(
         Sent::Null => Ok(Field::Clear),
         Sent::Value(value) => ruled(name, parse(value)).map(Field::Set),
     }
+}
+
+/// The owner's signature.
+pub fn signature(object: &mut Object) -> Result<Signature, ApiError> {
+    let refused = |error: KeyTextError| ApiError::field("signature", error.to_string());
+    object.required_text("signature")?.parse().map_err(refused)
+}
+
+/// For a `number` that is not the owner's next act's.
+pub fn not_next(next: u64) -> ApiError {
+    ApiError::field("number", format!("must be {next}, the owner's next act"))
 }
 
 /// At creation there is nothing to keep or clear.
