@@ -30,9 +30,17 @@ mod use_only;
 mod work;
 
 use super::*;
-use crate::access::{Globs, Permission, Permissions, Scope};
-use crate::audit::{Origin, PeerAddress, RequestId};
-use crate::model::{Description, Field, Label, Resource, SecretName, SecretValue, Tags};
+use crate::access::{
+    Admin, Caller, FunctionRun, Globs, OwnerCaller, Permission, Permissions, Read, Reveal, Scope,
+    Token, Write,
+};
+use crate::audit::{EventQuery, Origin, PeerAddress, RequestId};
+use crate::model::{
+    Account, ApiKey, Change, ContentHash, Description, Execution, ExecutionEnd, Field, Function,
+    FunctionChange, FunctionCode, FunctionId, KeyId, Label, NewAccount, NewFunction, NewKey,
+    NewSecret, Overlap, Page, Resource, Revision, Secret, SecretId, SecretName, SecretNames,
+    SecretPage, SecretValue, Tags, Timestamp, Version,
+};
 use crate::seal::tests::Chip;
 use disk::Disk;
 use neo_secrets_attestation::config::AttestedConfig;
