@@ -2,10 +2,11 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use neo_secrets_attestation::ed25519::PublicKey;
+use neo_secrets_attestation::product::Product;
 
 use super::*;
 use crate::clock::Clock;
-use crate::model::PerResource;
+use crate::model::{Label, PerResource};
 use crate::testing::FakePlatform;
 
 /// An instance that serves this store.
