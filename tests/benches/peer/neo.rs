@@ -53,7 +53,7 @@ fn create(connection: &mut Connection, key: &str, name: &str, value: &str) -> St
     format!("/v1/secrets/{}", answer.json()["id"].as_str().unwrap())
 }
 
-/// So many accounts with so many secrets each; of each account the path of one, and its key's header.
+/// So many accounts with so many secrets each; the paths of all, and to each its account's header.
 ///
 /// # Panics
 /// Where one is not created.
@@ -63,7 +63,7 @@ pub fn fill_accounts(
     accounts: usize,
     secrets: usize,
     value: &str,
-) -> (Vec<String>, Vec<String>) {
+) -> Vec<(String, String)> {
     let next = AtomicUsize::new(0);
     let fill = || {
         let mut connection = appliance.connect();
@@ -76,16 +76,15 @@ pub fn fill_accounts(
             let body = json!({"name": format!("account-{number}")});
             let made = connection.call("POST", "/v1/accounts", &claimed.owner, Some(&body)).json();
             let key = made["adminKey"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-            let mut path = String::new();
             for secret in 0..secrets {
-                path = create(&mut connection, &key, &format!("secret-{secret}"), value);
+                let path = create(&mut connection, &key, &format!("secret-{secret}"), value);
+                samples.push((path, bearer(&key)));
             }
-            samples.push((path, bearer(&key)));
         }
     };
     std::thread::scope(|scope| {
         let fillers: Vec<_> = (0..FILLERS).map(|_| scope.spawn(fill)).collect();
-        fillers.into_iter().flat_map(|filler| filler.join().unwrap()).unzip()
+        fillers.into_iter().flat_map(|filler| filler.join().unwrap()).collect()
     })
 }
 

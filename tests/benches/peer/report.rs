@@ -59,6 +59,7 @@ impl Goal {
             Bound::AtLeast(bound) => ("at least", bound),
             Bound::AtMost(bound) => ("at most", bound),
         };
+        let bound = (bound * 1e3).round() / 1e3;
         let reached = if self.reached() { "reached" } else { "MISSED" };
         format!("{}: {:.2} (goal: {word} {bound}), {reached}", self.what, self.measured)
     }
