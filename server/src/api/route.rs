@@ -15,7 +15,7 @@ use crate::audit::Origin;
 /// What a method of a path does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Needs no key; some say no more than a phase.
+    /// Needs no key.
     Keyless(Keyless),
     /// Needs an open store and an API key.
     Keyed(Keyed),
